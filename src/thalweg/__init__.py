@@ -1,0 +1,1 @@
+"""Thalweg: the optimisation side of training PyTorch models, done right and seen."""
