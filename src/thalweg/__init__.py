@@ -1,5 +1,43 @@
-"""Thalweg: the optimisation side of training PyTorch models, done right and seen."""
+"""Thalweg: the optimisation side of training PyTorch models, done right and seen.
 
-from . import engine, optim
+>>> import torch, thalweg as tw
+>>> _ = torch.manual_seed(0)
+>>> X = torch.randn(256, 4); y = (X[:, 0] > 0).long()
+>>> learner = tw.compile(torch.nn.Linear(4, 2), optimizer="adam", lr=0.1, loss="cross_entropy", seed=0)
+>>> history = learner.fit((X, y), epochs=5, verbose=False)
+>>> history.history["loss"][-1] < 0.3
+True
+"""
 
-__all__ = ["engine", "optim"]
+from importlib.metadata import version as _version
+
+from . import checkpoint, data, draw, engine, loop, loss, metric, objective, optim, schedule
+from .learner import Learner, Summary, compile, summarise
+from .loop import EarlyStopping, History, Hook, LayerGroup, Plan
+from .loss import L1, L2
+
+__version__ = _version("thalweg")
+
+__all__ = [
+    "L1",
+    "L2",
+    "EarlyStopping",
+    "History",
+    "Hook",
+    "LayerGroup",
+    "Learner",
+    "Plan",
+    "Summary",
+    "checkpoint",
+    "compile",
+    "data",
+    "draw",
+    "engine",
+    "loop",
+    "loss",
+    "metric",
+    "objective",
+    "optim",
+    "schedule",
+    "summarise",
+]

@@ -1,0 +1,259 @@
+"""From what a user asked for to a Run that the loop can execute."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import data as datas
+from ..data import Source
+from ..engine import RuleOptimizer
+from ..errors import did_you_mean, listing
+from ..loop import (
+    EagerStep,
+    EarlyStopping,
+    History,
+    Hook,
+    Plan,
+    Precision,
+    Rates,
+    Recorder,
+    Run,
+    RunDirectory,
+    Settings,
+    make_plan,
+    memory,
+    restore,
+)
+from ..loop.averaging import averaging
+from ..objective import Objective
+from .checks import prepare_loss
+from .resolve import make_schedules
+
+if TYPE_CHECKING:
+    from .learner import Learner
+
+__all__ = ["Sources", "assemble", "make_sources", "plan_of", "planned"]
+
+Sources = tuple[Source, "Source | None"]
+
+
+def make_sources(
+    learner: Learner,
+    given: Any,
+    valid: Any,
+    *,
+    validation_split: float,
+    batch_size: int,
+    shuffle: bool,
+    drop_last: bool,
+    seed: int,
+) -> Sources:
+    """Return the training and the validation source (or None).
+
+    Raises:
+        ValueError: both a validation set and a fraction are given.
+    """
+    settings: dict[str, Any] = {"seed": seed, "device": learner.device}
+    if validation_split and valid is not None:
+        raise ValueError(
+            f"fit: validation_split={validation_split} and a validation set were both given; pass one of them."
+        )
+    if validation_split:
+        train, held = datas.split_fraction(
+            given, validation_split, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last, **settings
+        )
+        return train, held
+    train = datas.source(given, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last, **settings)
+    # Nothing is kept for a backward pass, so validation takes batches twice as large (fastai's default too).
+    held = None if valid is None else datas.source(valid, batch_size=2 * batch_size, shuffle=False, **settings)
+    return train, held
+
+
+def updates_per_epoch(source: Source, accumulate: int) -> int | None:
+    """Return the real updates in an epoch: a last window that is not full counts as one."""
+    return None if source.steps_per_epoch is None else -(-source.steps_per_epoch // accumulate)
+
+
+def assemble(
+    learner: Learner,
+    sources: Sources,
+    settings: Settings,
+    *,
+    schedule: Any,
+    hooks: Sequence[Hook],
+    early_stopping: EarlyStopping | int | None,
+    run_dir: Path | str | None,
+    resume: tuple[Path, dict[str, Any]] | None,
+    seed: int,
+) -> tuple[Run, Plan]:
+    """Return a run that is checked, planned, and set to where it begins."""
+    source, valid = sources
+    stopping = EarlyStopping(patience=early_stopping) if isinstance(early_stopping, int) else early_stopping
+    all_hooks = [*hooks, *([stopping] if stopping is not None else [])]
+    _check_hooks(all_hooks, learner, settings, valid, source)
+    precision = Precision(learner.precision, learner.device)
+    loss, output, target = prepare_loss(learner.loss, learner.module, source, precision)
+    if settings.accumulate > 1:
+        loss.require_splittable(f"accumulate={settings.accumulate}")
+    objective = Objective(learner.model, loss, learner.penalty)
+    valid_objective = objective
+    metrics: dict[str, Any] = {}
+    if valid is not None:
+        valid_loss, output, target = prepare_loss(learner.loss, learner.module, valid, precision)
+        valid_objective = Objective(learner.model, valid_loss, learner.penalty)
+        metrics = learner.make_metrics(output, target)
+    per_epoch = updates_per_epoch(source, settings.accumulate)
+    total = None if per_epoch is None else per_epoch * settings.epochs
+    schedules = make_schedules(schedule, total, per_epoch)
+    rates = Rates(learner.optimizer, schedules)
+    history = History()
+    recorder = Recorder(history, rates.names)
+    ours = isinstance(learner.optimizer, RuleOptimizer)
+    stepper = EagerStep(
+        objective,
+        learner.optimizer,
+        precision,
+        clip_norm=None if ours else learner.clip_norm,
+        clip_value=None if ours else learner.clip_value,
+    )
+    plan = plan_of(learner, source, settings, rates, total, per_epoch, schedules)
+    directory = _directory(run_dir, None if resume is None else resume[0])
+    run = Run(
+        module=learner.module,
+        objective=objective,
+        valid_objective=valid_objective,
+        optimizer=learner.optimizer,
+        source=source,
+        rates=rates,
+        stepper=stepper,
+        precision=precision,
+        settings=settings,
+        history=history,
+        recorder=recorder,
+        valid=valid,
+        metrics=metrics,
+        hooks=all_hooks,
+        directory=directory,
+        total_steps=total,
+        seed=seed,
+    )
+    run.before_evaluation = averaging(run)
+    if resume is not None:
+        _go_on(run, resume[1], str(resume[0]))
+    if directory is not None:
+        directory.start(plan.to_dict(), history)
+    return run, plan
+
+
+def _directory(run_dir: Path | str | None, resume: Path | None) -> RunDirectory | None:
+    """Return the run directory: the one named, else the one that is resumed, else none."""
+    if run_dir is not None:
+        same = resume is not None and Path(run_dir).resolve() == _run_of(resume).resolve()
+        return RunDirectory(run_dir, resume=same)
+    return None if resume is None else RunDirectory(_run_of(resume), resume=True)
+
+
+def _run_of(path: Path) -> Path:
+    """Return the run directory that a checkpoint folder lies in, or the path itself."""
+    return path.parent.parent if path.parent.name == "checkpoints" else path
+
+
+def _go_on(run: Run, tree: dict[str, Any], where: str) -> None:
+    restore(run, tree, f"resume {where}")
+    if run.epoch >= run.settings.epochs:
+        raise ValueError(
+            f"resume {where}: the run has finished its {run.epoch} epochs and epochs={run.settings.epochs} were asked "
+            "for in all; ask for more epochs to go on."
+        )
+
+
+def _check_hooks(
+    hooks: Sequence[Hook], learner: Learner, settings: Settings, valid: Source | None, source: Source
+) -> None:
+    for hook in hooks:
+        if not isinstance(hook, Hook):
+            raise TypeError(f"fit: {hook!r} is no hook; derive a class from tw.Hook and pass an instance of it.")
+        if isinstance(hook, EarlyStopping) and hook.monitor.startswith("val_") and valid is None:
+            raise ValueError(
+                f"EarlyStopping: monitor={hook.monitor!r} needs validation data; pass valid=(X, y) or "
+                "validation_split=0.2, or monitor 'loss'."
+            )
+        if isinstance(hook, EarlyStopping):
+            names = ["loss", *([f"val_{n}" for n in ("loss", *learner.metric_names)] if valid is not None else [])]
+            if hook.monitor not in names:
+                raise ValueError(
+                    f"EarlyStopping: monitor={hook.monitor!r} is not recorded.{did_you_mean(hook.monitor, names)} "
+                    f"Known: {listing(names)}."
+                )
+        if hasattr(hook, "step") and settings.accumulate > 1:
+            raise ValueError(
+                f"fit: the hook {type(hook).__name__} replaces the step, so accumulate={settings.accumulate} has nothing "
+                "to act on; accumulate inside the hook."
+            )
+
+
+def plan_of(
+    learner: Learner,
+    source: Source,
+    settings: Settings,
+    rates: Rates,
+    total: int | None,
+    per_epoch: int | None,
+    schedules: dict[str, Any],
+) -> Plan:
+    """Return the plan of a training with these parts."""
+    optimizer = learner.optimizer
+    ours = isinstance(optimizer, RuleOptimizer)
+    used = source.steps_per_epoch
+    dropped = 0
+    if source.n is not None and used is not None and source.batch_size is not None:
+        dropped = max(0, source.n - used * source.batch_size)
+    return make_plan(
+        rates,
+        total,
+        optimizer,
+        samples=source.n,
+        batch_size=source.batch_size,
+        accumulate=settings.accumulate,
+        steps_per_epoch=per_epoch,
+        epochs=settings.epochs,
+        dropped_samples=dropped,
+        engine=optimizer.engine.name if ours else type(optimizer).__name__,
+        engine_why=optimizer.engine_reason if ours else "given by the user",
+        precision=learner.precision,
+        device=str(learner.device),
+        memory=memory(learner.module, learner.rule),
+        groups=learner.group_rows,
+        rule=repr(learner.rule) if learner.rule is not None else type(optimizer).__name__,
+        loss=repr(learner.loss),
+        schedule=", ".join(f"{name}: {item!r}" for name, item in schedules.items()) or "constant",
+    )
+
+
+def planned(
+    learner: Learner,
+    given: Any,
+    settings: Settings,
+    *,
+    batch_size: int,
+    drop_last: bool,
+    validation_split: float,
+    schedule: Any,
+) -> Plan:
+    """Return the plan of a fit that is not run."""
+    source, _ = make_sources(
+        learner,
+        given,
+        None,
+        validation_split=validation_split,
+        batch_size=batch_size,
+        shuffle=False,
+        drop_last=drop_last,
+        seed=0,
+    )
+    per_epoch = updates_per_epoch(source, settings.accumulate)
+    total = None if per_epoch is None else per_epoch * settings.epochs
+    schedules = make_schedules(schedule, total, per_epoch)
+    return plan_of(learner, source, settings, Rates(learner.optimizer, schedules), total, per_epoch, schedules)

@@ -1,0 +1,153 @@
+"""What a user may write for optimizer and schedule, made into objects."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import optim
+from .. import schedule as schedules
+from ..engine import RuleOptimizer
+from ..errors import listing
+from ..loop import GroupRow, LayerGroup, build_groups
+from ..optim import Rule
+from ..schedule import Schedule
+
+__all__ = ["OptimizerSpec", "make_optimizer", "make_rule", "make_schedules", "pick_device"]
+
+OptimizerSpec = str | Rule | Mapping[str, Any] | type | torch.optim.Optimizer | Callable[..., torch.optim.Optimizer]
+
+
+def make_rule(given: OptimizerSpec, lr: float | None) -> Rule | None:
+    """Return the rule that *given* names or is, with *lr* put in; None where it is torch's (class, instance, factory)."""
+    if isinstance(given, torch.optim.Optimizer) or _makes_torch_optimizer(given):
+        return None
+    settings = {} if lr is None else {"lr": lr}
+    if isinstance(given, Rule):
+        import dataclasses
+
+        return dataclasses.replace(given, **settings) if settings else given
+    return optim.make(given, "Learner: optimizer", **settings)  # type: ignore[arg-type]
+
+
+def _makes_torch_optimizer(given: object) -> bool:
+    if inspect.isclass(given):
+        return issubclass(given, torch.optim.Optimizer)
+    return callable(given) and not isinstance(given, Rule)
+
+
+def make_optimizer(
+    given: OptimizerSpec,
+    rule: Rule | None,
+    module: nn.Module,
+    *,
+    lr: float | None,
+    no_decay: str | Sequence[str] | None,
+    overrides: Mapping[str, Mapping[str, Any]] | None,
+    layers: Sequence[LayerGroup] | None,
+    clip_norm: float | None,
+    clip_value: float | None,
+    engine: str,
+) -> tuple[torch.optim.Optimizer, list[GroupRow]]:
+    """Return the optimizer over the module's parameters, and the table of what each parameter gets.
+
+    A torch optimizer instance is used as it is; a torch class or factory gets the same parameters, one group.
+
+    Raises:
+        ValueError: an instance that does not hold the model's parameters.
+    """
+    if rule is not None:
+        groups, rows = build_groups(module, rule, no_decay=no_decay, overrides=overrides, layers=layers)
+        return rule_optimizer(rule, groups, clip_norm, clip_value, engine), rows
+    if overrides or layers:
+        raise ValueError(
+            "Learner: overrides and layer groups need one of Thalweg's rules; with torch's own optimizer give it param "
+            "groups yourself and pass the instance."
+        )
+    if isinstance(given, torch.optim.Optimizer):
+        optimizer = given
+    else:
+        settings = {} if lr is None else {"lr": lr}
+        optimizer = given([p for p in module.parameters()], **settings)  # type: ignore[operator]
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise TypeError(
+                f"Learner: optimizer={given!r} returned {type(optimizer).__name__}, not a torch.optim.Optimizer; pass a "
+                f"name ({listing(optim.NAMES)}), a rule, or a torch optimizer."
+            )
+    return optimizer, _foreign_rows(module, optimizer)
+
+
+def rule_optimizer(
+    rule: Rule, groups: list[dict[str, Any]], clip_norm: float | None, clip_value: float | None, engine: str
+) -> RuleOptimizer:
+    """Return our optimizer over ready-made groups."""
+    return RuleOptimizer(rule, groups, clip_norm=clip_norm, clip_value=clip_value, engine=engine)
+
+
+def _foreign_rows(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[GroupRow]:
+    place = {id(p): (i, group) for i, group in enumerate(optimizer.param_groups) for p in group["params"]}
+    rows = []
+    for name, param in module.named_parameters():
+        index, group = place.get(id(param), (-1, {}))
+        why = f"as {type(optimizer).__name__} was given" if group else "not in the optimizer: stays as it is"
+        rows.append(
+            GroupRow(
+                name=name,
+                shape=tuple(param.shape),
+                count=param.numel(),
+                group=index,
+                lr=float(group["lr"]) if "lr" in group else None,
+                weight_decay=float(group["weight_decay"]) if group.get("weight_decay") is not None else None,
+                frozen=not param.requires_grad or not group,
+                why=why,
+            )
+        )
+    if all(row.group < 0 for row in rows):
+        raise ValueError(
+            f"Learner: the {type(optimizer).__name__} instance holds none of the model's parameters; build it from "
+            "model.parameters() of this very model (after moving it to its device)."
+        )
+    return rows
+
+
+def make_schedules(given: Any, total_steps: int | None, steps_per_epoch: int | None) -> dict[str, Schedule]:
+    """Return hyperparameter → resolved schedule; a bare schedule is one of the rate, and brings its companions along.
+
+    Args:
+        given: None, a schedule, its name or plain data, a function of the step, or a mapping of these by hyperparameter.
+        total_steps: real updates of the run, or None.
+        steps_per_epoch: real updates per epoch, or None.
+    """
+    if given is None:
+        return {}
+    if isinstance(given, Mapping) and "name" not in given:
+        named = {str(key): schedules.make(value) for key, value in given.items()}
+    else:
+        first = schedules.make(given)
+        named = {"lr": first, **first.companions}
+    return {name: item.resolve(total_steps, steps_per_epoch) for name, item in named.items()}
+
+
+def pick_device(given: str | torch.device, module: nn.Module) -> torch.device:
+    """Return the device: as asked, or CUDA, then MPS, then CPU."""
+    if str(given) != "auto":
+        try:
+            device = torch.device(given)
+        except RuntimeError as error:
+            raise ValueError(
+                f"Learner: device={given!r} is no device torch knows; use 'auto', 'cpu', 'cuda:0', …"
+            ) from error
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                f"Learner: device={given!r} was asked for, but torch finds no CUDA device; use device='cpu'."
+            )
+        return device
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")

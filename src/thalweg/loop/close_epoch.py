@@ -1,0 +1,63 @@
+"""The end of an epoch: flush, validate, write the row."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import numpy as np
+
+from .evaluate import evaluate
+from .history import Array
+from .run import Run
+
+__all__ = ["close_epoch", "flush"]
+
+
+def flush(run: Run, *, judge: bool = True) -> dict[str, Array]:
+    """Bring recorded values to the host and to the run directory; raise for a loss that is not finite.
+
+    Raises:
+        FloatingPointError: naming the first bad step and how many updates later it was noticed.
+    """
+    block = run.recorder.flush()
+    if not block:
+        return block
+    run.epoch_sum += float((block["loss"] * block["weight"]).sum())
+    run.epoch_weight += float(block["weight"].sum())
+    first = int(block["step"][0])
+    for step, line in run.rates.changes(first, run.step):
+        run.history.event(step, "rate", line)
+    if run.directory is not None:
+        run.directory.append_steps(block)
+    bad = np.flatnonzero(~np.isfinite(block["loss"]))
+    if judge and bad.size and not any(hasattr(hook, "step") for hook in run.hooks):
+        step, value = int(block["step"][bad[0]]), float(block["loss"][bad[0]])
+        run.history.event(step, "non-finite loss", f"loss {value}")
+        raise FloatingPointError(
+            f"fit: the loss was {value} at step {step} (noticed at step {run.step}); the rate may be too high or an input "
+            "out of range; lower lr, clip gradients (clip_norm=1.0), or look at history['loss'] before that step."
+        )
+    return block
+
+
+def close_epoch(run: Run, seconds: float) -> dict[str, float]:
+    """Validate, append the epoch's row to the history, let controllers and hooks see it; return the row."""
+    row: dict[str, float] = {
+        "epoch": run.epoch,
+        "step": run.step,
+        "loss": run.epoch_sum / run.epoch_weight if run.epoch_weight else 0.0,
+    }
+    run.epoch_sum = run.epoch_weight = 0.0
+    if run.valid is not None:
+        weights = nullcontext() if run.before_evaluation is None else run.before_evaluation()
+        with weights:
+            values = evaluate(run.valid_objective, run.valid, run.metrics, run.precision)
+        row.update({f"val_{name}": value for name, value in values.items()})
+    row["seconds"] = seconds
+    for line in run.rates.observe(row):
+        run.history.event(run.step, "rate", line)
+    run.history.epochs.append(row)
+    if run.directory is not None:
+        run.directory.write_epochs(run.history)
+    run.call("on_epoch_end", row)
+    return row

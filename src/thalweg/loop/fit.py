@@ -1,0 +1,107 @@
+"""The training loop, to be read from top to bottom."""
+
+from __future__ import annotations
+
+import time
+
+from .close_epoch import close_epoch, flush
+from .history import History
+from .hooks import Hook
+from .interrupt import interruptible
+from .progress import Progress
+from .rates import current_rates
+from .replaced import record_replaced
+from .run import Run
+from .state import save_checkpoint
+
+__all__ = ["fit"]
+
+
+def fit(run: Run) -> History:
+    """Train until ``settings.epochs`` epochs are done or something asks for an end; return the history.
+
+    ``run.step``, ``run.epoch`` and ``run.batch`` say where to begin, so a resumed run is the same call.
+
+    Raises:
+        FloatingPointError: the loss became NaN or infinite; the message names the step.
+        KeyboardInterrupt: after Ctrl-C, once the present step is done and, with a run directory, saved.
+    """
+    with interruptible(run) as interruption, Progress(run) as progress:
+        run.call("on_fit_begin")
+        try:
+            while run.epoch < run.settings.epochs and not run.stop_reason:
+                started = time.perf_counter()
+                finished = train_epoch(run, progress)
+                flush(run)
+                if not finished:
+                    break
+                run.epoch += 1
+                run.batch = 0
+                row = close_epoch(run, time.perf_counter() - started)
+                progress.epoch(row)
+                interval = run.settings.checkpoint_interval
+                if run.directory is not None and interval.epoch_is_due(run.epoch, run.epoch == run.settings.epochs):
+                    save_checkpoint(run)
+        finally:
+            flush(run, judge=False)
+        if run.stop_reason:
+            run.history.event(run.step, "stopped", run.stop_reason)
+            if run.directory is not None:
+                save_checkpoint(run)
+            progress.stopped(run.stop_reason)
+        run.call("on_fit_end")
+    interruption.raise_again()
+    return run.history
+
+
+def train_epoch(run: Run, progress: Progress) -> bool:
+    """Make the updates of one epoch from batch ``run.batch`` on; return False if it was broken off."""
+    settings, rates, stepper = run.settings, run.rates, run.stepper
+    accumulate = settings.accumulate
+    replaced = next((hook for hook in run.hooks if hasattr(hook, "step")), None)
+    listeners = [hook for hook in run.hooks if type(hook).on_step_end is not Hook.on_step_end]
+    every = settings.checkpoint_interval
+    save_at = every.count if run.directory is not None and every.unit == "steps" else 0
+    run.objective.model.train()
+    run.call("on_epoch_begin")
+    held = 0
+    for batch in run.source.batches(run.epoch, run.batch):
+        if held == 0 and rates.active:
+            rates.apply(run.step)
+        run.batch += 1
+        if replaced is not None:
+            record_replaced(run, replaced.step(run, batch))
+        else:
+            stepper.micro(batch, accumulate)
+            held += 1
+            if held < accumulate:
+                continue
+            update(run)
+            held = 0
+        for hook in listeners:
+            hook.on_step_end(run)
+        if len(run.recorder) >= settings.flush_every:
+            progress.step(flush(run))
+        if save_at and run.step % save_at == 0:
+            flush(run)
+            save_checkpoint(run)
+        if run.stop_reason:
+            return False
+    if held:  # the last window of the epoch, divided by what it holds
+        update(run)
+        for hook in listeners:
+            hook.on_step_end(run)
+    return True
+
+
+def update(run: Run) -> None:
+    """Make one update from the accumulated gradients and keep its values on the device."""
+    stepper = run.stepper
+    loss, weight = stepper.loss, stepper.weight
+    assert loss is not None, "an update follows at least one micro-batch"
+    rates = current_rates(run)
+    real = stepper.update()
+    run.recorder.add(run.step, run.epoch, loss, weight, stepper.norms, rates, stepper.penalty)
+    stepper.clear()
+    if real:
+        run.step += 1

@@ -1,0 +1,188 @@
+"""Schedules applied to the param groups, one real update after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..errors import unknown_name
+from ..schedule import Schedule
+
+if TYPE_CHECKING:
+    from .run import Run
+
+__all__ = ["Rates", "base_value", "current_rates", "has_hyper"]
+
+_BLOCK = 1024
+
+
+def has_hyper(group: Mapping[str, Any], name: str) -> bool:
+    """Whether the group has the hyperparameter; ``"momentum"`` is ``betas[0]`` where the rule speaks of betas."""
+    if name == "momentum" and "momentum" not in group:
+        return "betas" in group
+    return group.get(name) is not None
+
+
+def base_value(group: Mapping[str, Any], name: str) -> float:
+    """Return the group's own value of the hyperparameter."""
+    if name == "momentum" and "momentum" not in group:
+        return float(group["betas"][0])
+    return float(group[name])
+
+
+class Rates:
+    """Sets each group's scheduled hyperparameters before an update, from the group's own base.
+
+    The curves are closed forms of the step, evaluated a block at a time, so a step costs a list look-up and going on at
+    any step needs no memory of the ones before.
+
+    Args:
+        optimizer: whose ``param_groups`` are set; their present values are the bases.
+        schedules: hyperparameter name → resolved schedule.
+        bases: bases of an earlier run to go on with, as :attr:`bases` gave them, or None.
+
+    Raises:
+        ValueError: a schedule of a hyperparameter that no group has.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        schedules: Mapping[str, Schedule],
+        bases: list[dict[str, float]] | None = None,
+    ) -> None:
+        self.schedules = dict(schedules)
+        self._control = [
+            (name, controller, controller.init())
+            for name, schedule in self.schedules.items()
+            for controller in schedule.controllers
+        ]
+        self._groups = optimizer.param_groups
+        for name in self.schedules:
+            if not any(has_hyper(group, name) for group in self._groups):
+                raise ValueError(
+                    f"schedule: {name!r} was to be scheduled, but {type(optimizer).__name__}'s groups have only "
+                    f"{sorted(k for k in self._groups[0] if k not in ('params', 'names', 'label'))}; "
+                    "schedule one of those."
+                )
+        if bases is None:
+            bases = [
+                {name: base_value(group, name) for name in self.schedules if has_hyper(group, name)}
+                for group in self._groups
+            ]
+        self.bases = bases
+        self._start = self._end = 0
+        self._columns: list[tuple[dict[str, Any], str, list[float]]] = []
+        self.names, self.columns = _columns(self._groups)
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is scheduled at all."""
+        return bool(self.schedules)
+
+    def apply(self, step: int) -> None:
+        """Set the hyperparameters for the update number *step* (from 0)."""
+        if not self._start <= step < self._end:
+            self._fill(step)
+        row = step - self._start
+        for group, name, values in self._columns:
+            if name == "momentum" and "momentum" not in group:
+                group["betas"] = (values[row], group["betas"][1])
+            else:
+                group[name] = values[row]
+
+    def observe(self, row: Mapping[str, float]) -> list[str]:
+        """Show an epoch's row to the controllers; return a line for each multiplier that changed.
+
+        Raises:
+            ValueError: a controller watches a metric that the row has not.
+        """
+        lines: list[str] = []
+        for index, (name, controller, state) in enumerate(self._control):
+            if controller.monitor not in row:
+                raise unknown_name(type(controller).__name__, "monitored metric", controller.monitor, row)
+            after = controller.update(state, row[controller.monitor])
+            self._control[index] = (name, controller, after)
+            before, now = controller.multiplier(state), controller.multiplier(after)
+            if now != before:
+                self._start = self._end = 0
+                lines.append(
+                    f"{name} multiplied by {now / before:g} (now {now:g} of the plan): {controller.monitor} = "
+                    f"{row[controller.monitor]:.6g} is no better"
+                )
+        return lines
+
+    def changes(self, start: int, stop: int) -> list[tuple[int, str]]:
+        """Return (step, line) for each change of value by a step schedule at a step in [start, stop)."""
+        lines: list[tuple[int, str]] = []
+        for name, schedule in self.schedules.items():
+            for step in schedule.changes(start, stop).tolist():
+                base = next(bases[name] for bases in self.bases if name in bases)
+                lines.append((step, f"{name} is now {schedule.value(step, base):.6g}"))
+        return sorted(lines)
+
+    def state(self) -> dict[str, Any]:
+        """Return bases and controller states."""
+        return {"bases": self.bases, "control": [dict(state) for _, _, state in self._control]}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what :meth:`state` returned."""
+        self.bases = [dict(bases) for bases in state["bases"]]
+        self._control = [
+            (name, controller, dict(saved))
+            for (name, controller, _), saved in zip(self._control, state["control"], strict=True)
+        ]
+        self._start = self._end = 0
+
+    def curve(self, name: str, group: int, steps: np.ndarray) -> np.ndarray:
+        """Return the values of one hyperparameter of one group at *steps*, controllers aside."""
+        base = self.bases[group].get(name)
+        if base is None:
+            return np.full(steps.shape, base_value(self._groups[group], name))
+        return np.asarray(self.schedules[name].value(steps, base), dtype=np.float64)
+
+    def _fill(self, step: int) -> None:
+        self._start, self._end = step, step + _BLOCK
+        steps = np.arange(self._start, self._end)
+        self._columns = []
+        for group, bases in zip(self._groups, self.bases, strict=True):
+            for name, base in bases.items():
+                values = np.asarray(self.schedules[name].value(steps, base), dtype=np.float64)
+                for controlled, controller, state in self._control:
+                    if controlled == name:
+                        values = controller.apply(state, values)
+                self._columns.append((group, name, values.tolist()))
+
+
+def _read_lr(group: Mapping[str, Any]) -> float | None:
+    value = group.get("lr")
+    return None if value is None else float(value)
+
+
+def _read_momentum(group: Mapping[str, Any]) -> float | None:
+    if "momentum" in group:
+        return float(group["momentum"])
+    return float(group["betas"][0]) if "betas" in group else None
+
+
+Reader = Callable[[Mapping[str, Any]], "float | None"]
+
+
+def _columns(groups: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[Reader, dict[str, Any]]]]:
+    """Return the recorded columns: rate and momentum of the last group, and the rate of each labelled layer group."""
+    names: list[str] = ["lr", "momentum"]
+    columns: list[tuple[Reader, dict[str, Any]]] = [(_read_lr, groups[-1]), (_read_momentum, groups[-1])]
+    for group in groups:
+        name = f"lr/{group.get('label')}"
+        if group.get("label") and name not in names:
+            names.append(name)
+            columns.append((_read_lr, group))
+    return tuple(names), columns
+
+
+def current_rates(run: Run) -> tuple[float | None, ...]:
+    """Return the rate (and momentum) of each labelled group as they stand, in the recorder's column order."""
+    return tuple([read(group) for read, group in run.rates.columns])

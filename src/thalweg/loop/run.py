@@ -1,0 +1,78 @@
+"""The state of one training while it goes on; what hooks see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ..data import Source
+from ..objective import Objective
+from .history import History
+from .hooks import Hook
+from .precision import Precision
+from .rates import Rates
+from .recorder import Recorder
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .files import RunDirectory
+    from .step import EagerStep
+
+__all__ = ["Run"]
+
+
+@dataclass
+class Run:
+    """One training: its parts, and how far it has come.
+
+    Attributes:
+        module: the plain module (``objective.model`` may be its compiled form).
+        step: updates made.
+        epoch: epochs finished.
+        batch: batches of the present epoch already used.
+        stop_reason: why training ends early, or an empty string.
+    """
+
+    module: nn.Module
+    objective: Objective
+    valid_objective: Objective
+    optimizer: torch.optim.Optimizer
+    source: Source
+    rates: Rates
+    stepper: EagerStep
+    precision: Precision
+    settings: Settings
+    history: History
+    recorder: Recorder
+    valid: Source | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    hooks: Sequence[Hook] = ()
+    directory: RunDirectory | None = None
+    total_steps: int | None = None
+    before_evaluation: Callable[[], AbstractContextManager[None]] | None = None
+    seed: int = 0
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    epoch_sum: float = 0.0
+    epoch_weight: float = 0.0
+    stop_reason: str = ""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.module.parameters()).device
+
+    def stop(self, reason: str) -> None:
+        """Ask for an end after the present step."""
+        self.stop_reason = self.stop_reason or reason
+
+    def call(self, place: str, *args: Any) -> None:
+        """Call every hook at *place*."""
+        for hook in self.hooks:
+            getattr(hook, place)(self, *args)

@@ -1,0 +1,142 @@
+"""Everything a run needs to go on: collected into a checkpoint, and put back."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoint import flatten, latest, load, restore_rng, save, snapshot_rng, unflatten
+from .history import History
+
+if TYPE_CHECKING:
+    from .run import Run
+
+__all__ = ["check_model", "collect", "read_checkpoint", "restore", "save_checkpoint"]
+
+
+def collect(run: Run) -> dict[str, Any]:
+    """Return the whole state of the run as one tree of tensors and plain data.
+
+    Called between updates, so there is never a partial accumulation to keep: a stop waits for the window's end.
+    """
+    rng_tensors, rng_plain = snapshot_rng()
+    arrays, history = run.history.state()
+    return {
+        "seed": run.seed,
+        "model": dict(run.module.state_dict()),
+        "trainable": {name: param.requires_grad for name, param in run.module.named_parameters()},
+        "optimizer": _portable(run.optimizer.state_dict()),
+        "optimizer_name": repr(getattr(run.optimizer, "rule", type(run.optimizer).__name__)),
+        "scaler": run.precision.scaler.state_dict() if run.precision.scaler is not None else None,
+        "rates": run.rates.state(),
+        "schedules": {name: repr(schedule) for name, schedule in run.rates.schedules.items()},
+        "progress": {
+            "step": run.step,
+            "epoch": run.epoch,
+            "batch": run.batch,
+            "epoch_sum": run.epoch_sum,
+            "epoch_weight": run.epoch_weight,
+        },
+        "source": run.source.state(),
+        "hooks": [[type(hook).__name__, *hook.state()] for hook in run.hooks],
+        "history": {"arrays": arrays, "plain": history},
+        "rng": {"tensors": rng_tensors, "plain": rng_plain},
+    }
+
+
+def _portable(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the optimizer's state without what has no form on disk (group entries that are objects)."""
+    keep = (bool, int, float, str, list, tuple, dict, Tensor, type(None))
+    groups = [
+        {key: value for key, value in group.items() if isinstance(value, keep)} for group in state["param_groups"]
+    ]
+    return {**state, "param_groups": groups}
+
+
+def save_checkpoint(run: Run) -> Path:
+    """Write ``checkpoints/step-N`` in the run directory and remove those beyond ``settings.keep``."""
+    assert run.directory is not None, "a checkpoint needs a run directory"
+    parent = run.directory.path / "checkpoints"
+    folder = save(parent / f"step-{run.step:09d}", *flatten(collect(run)))
+    complete = sorted(entry for entry in parent.glob("step-*") if entry.is_dir())
+    for old in complete[: -run.settings.keep]:
+        shutil.rmtree(old)
+    return folder
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the newest state under *path* (a run directory or a checkpoint) as a tree."""
+    tensors, plain = load(latest(path))
+    tree: dict[str, Any] = unflatten(tensors, plain)
+    return tree
+
+
+def check_model(module: nn.Module, stored: dict[str, Tensor], where: str) -> None:
+    """Raise unless the stored tensors fit the module, naming what differs.
+
+    Raises:
+        ValueError: missing, surplus or differently shaped tensors.
+    """
+    own = module.state_dict()
+    missing, surplus = [n for n in own if n not in stored], [n for n in stored if n not in own]
+    shapes = [
+        f"{name} is {tuple(stored[name].shape)} there and {tuple(own[name].shape)} here"
+        for name in own
+        if name in stored and stored[name].shape != own[name].shape
+    ]
+    problems = []
+    if missing:
+        problems.append(f"it lacks {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}")
+    if surplus:
+        problems.append(f"it has {', '.join(surplus[:5])}{' …' if len(surplus) > 5 else ''} besides")
+    problems.extend(shapes[:5])
+    if problems:
+        raise ValueError(
+            f"{where}: the checkpoint is of another model: {'; '.join(problems)}; build the same model first."
+        )
+
+
+def restore(run: Run, tree: dict[str, Any], where: str) -> None:
+    """Put everything back so that the next step is the one that would have come.
+
+    Raises:
+        ValueError: the checkpoint is of another model, rule or set of hooks; the message says what differs.
+    """
+    check_model(run.module, tree["model"], where)
+    name = repr(getattr(run.optimizer, "rule", type(run.optimizer).__name__))
+    if tree["optimizer_name"].split("(")[0] != name.split("(")[0]:
+        raise ValueError(
+            f"{where}: the checkpoint was trained with {tree['optimizer_name']}, this learner has {name}; "
+            "use the same optimizer to resume, or load only the weights (learner.load_weights)."
+        )
+    stored = [entry[0] for entry in tree["hooks"]]
+    mine = [type(hook).__name__ for hook in run.hooks]
+    if stored != mine:
+        raise ValueError(f"{where}: the checkpoint has the hooks {stored}, this fit has {mine}; pass the same ones.")
+    run.module.load_state_dict(tree["model"])
+    for param_name, param in run.module.named_parameters():
+        param.requires_grad_(bool(tree["trainable"].get(param_name, param.requires_grad)))
+    _load_optimizer(run.optimizer, tree["optimizer"])
+    if run.precision.scaler is not None and tree["scaler"] is not None:
+        run.precision.scaler.load_state_dict(tree["scaler"])
+    run.rates.load_state(tree["rates"])
+    progress = tree["progress"]
+    run.step, run.epoch, run.batch = progress["step"], progress["epoch"], progress["batch"]
+    run.epoch_sum, run.epoch_weight = progress["epoch_sum"], progress["epoch_weight"]
+    run.source.load_state(tree["source"])
+    for hook, (_, tensors, plain) in zip(run.hooks, tree["hooks"], strict=True):
+        hook.load_state(tensors, plain)
+    history = History.load(tree["history"]["arrays"], tree["history"]["plain"])
+    run.history.__dict__.update(history.__dict__)
+    restore_rng(tree["rng"]["tensors"], tree["rng"]["plain"])
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) -> None:
+    own = optimizer.state_dict()["param_groups"]
+    # What has no form on disk (names, labels of objects) stays as it is here.
+    groups = [{**mine, **theirs} for mine, theirs in zip(own, stored["param_groups"], strict=False)]
+    optimizer.load_state_dict({**stored, "param_groups": groups})

@@ -1,0 +1,198 @@
+"""The gradient of a batch and the update from it: the eager step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data import split
+from ..engine import RuleOptimizer, clip_coefficient, total_norm
+from ..objective import Objective
+from .precision import Precision
+
+__all__ = ["EagerStep"]
+
+_FEW = 16  # up to so many tensors, per-tensor norms are kept as they are and combined at the flush
+
+
+class EagerStep:
+    r"""Accumulates the gradient of :math:`\sum_i \ell_i / \sum_i a_i` over micro-batches, then updates once.
+
+    The division is by the sum of all weights of the window, so micro-batches that hold different numbers of tokens, and
+    a last window that is not full, count as what they are. Nothing here reads a value back from the device (fp16
+    excepted).
+
+    Args:
+        objective: model, loss and penalty.
+        optimizer: ours, or any torch optimizer.
+        precision: autocast and scaler.
+        clip_norm: for torch's optimizers; ours clip by themselves.
+        clip_value: likewise.
+        record_norm: keep the norm of the gradients.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        optimizer: torch.optim.Optimizer,
+        precision: Precision,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        record_norm: bool = True,
+    ) -> None:
+        self.objective = objective
+        self.optimizer = optimizer
+        self.precision = precision
+        self.clip_norm, self.clip_value = clip_norm, clip_value
+        self.record_norm = record_norm
+        self.loss: Tensor | None = None
+        self.weight: Tensor | int = 0
+        self.norms: list[Tensor] | Tensor | None = None
+        self.penalty: Tensor | None = None
+        self._named = dict(objective.model.named_parameters())
+        self._params = [p for group in optimizer.param_groups for p in group["params"]]
+        self._ours = optimizer if isinstance(optimizer, RuleOptimizer) else None
+        self._seeds: dict[tuple[int, torch.dtype], Tensor] = {}
+        self._divisor = 1.0
+        self._plain = precision.dtype is None
+        self._needs_closure = isinstance(optimizer, torch.optim.LBFGS)
+        self._batch: Any = None
+
+    def micro(self, batch: Any, windows: int = 1) -> None:
+        """Add one micro-batch's gradient, out of *windows* that make an update."""
+        parts = split(batch)
+        if self._plain:
+            total, weight, _ = self.objective.eager(parts)
+        else:
+            with self.precision.context():
+                total, weight, _ = self.objective.eager(parts)
+        if self.loss is None:
+            self.loss, self.weight = total.detach(), weight
+            # The first micro-batch fixes a divisor near the final one, so that sums of a large batch stay in range.
+            self._divisor = 1.0 if isinstance(weight, Tensor) else float(max(weight, 1) * windows)
+        else:
+            self.loss = self.loss + total.detach()
+            self.weight = self.weight + weight
+        if self.precision.scaler is not None:
+            total = self.precision.scaler.scale(total)
+        if windows == 1 and isinstance(weight, Tensor):
+            self._divisor = 0.0  # marks: already divided
+            positive = weight > 0
+            seed = torch.where(positive, weight, 1).reciprocal().where(positive, 0).to(total.dtype)
+            total.backward(seed)
+        else:
+            total.backward(self._seed(total))
+        if self._needs_closure:
+            self._batch = batch
+
+    def _seed(self, total: Tensor) -> Tensor:
+        """Return the gradient of the sum: one over the divisor, kept from step to step."""
+        key = (int(self._divisor), total.dtype)
+        seed = self._seeds.get(key)
+        if seed is None:
+            seed = self._seeds[key] = torch.full((), 1.0 / self._divisor, dtype=total.dtype, device=total.device)
+        return seed
+
+    def update(self) -> bool:
+        """Update from what has been accumulated; return whether it was a real update (fp16 may skip one)."""
+        self._settle()
+        optimizer, scaler = self.optimizer, self.precision.scaler
+        if scaler is not None:
+            scaler.unscale_(optimizer)
+        penalty = self.objective.penalty_term
+        params, grads = self._gradients()
+        if penalty is not None:
+            with torch.no_grad():
+                self.penalty = penalty(self._named).detach()
+            penalty.add_gradient_(params, grads)
+        norm: Tensor | None = None
+        if self.record_norm or self.clip_norm is not None:
+            self.norms = _norms(grads)
+        if self._ours is not None and scaler is None:
+            if self._ours.clip_norm is not None and self._ours.clip_value is None:
+                norm = self.norms = _total(self.norms)
+            self._ours.apply(norm=norm)
+        else:
+            self._foreign_step(grads)
+        real = True
+        if scaler is not None:
+            before = scaler.get_scale()
+            scaler.update()
+            real = scaler.get_scale() >= before
+        for param in self._params:
+            param.grad = None
+        return real
+
+    def _gradients(self) -> tuple[list[Tensor], list[Tensor]]:
+        params = self._params
+        grads = [p.grad for p in params]
+        present = [g for g in grads if g is not None]
+        if len(present) != len(grads):
+            params = [p for p, g in zip(params, grads, strict=True) if g is not None]
+        return params, present
+
+    def _settle(self) -> None:
+        """Make the accumulated gradients those of sum / weight, where they are not yet."""
+        if self._divisor == 0.0 or (not isinstance(self.weight, Tensor) and self.weight == self._divisor):
+            return
+        weight = self.weight
+        _, grads = self._gradients()
+        if not grads:
+            return
+        if isinstance(weight, Tensor):
+            factor = torch.where(weight > 0, self._divisor / torch.where(weight > 0, weight, 1), 0)
+            torch._foreach_mul_(grads, factor.to(grads[0].dtype))
+        else:
+            torch._foreach_mul_(grads, self._divisor / weight if weight else 0.0)
+
+    def _foreign_step(self, grads: list[Tensor]) -> None:
+        """Clip (in place: nobody reads the gradients afterwards) and let a torch optimizer step."""
+        if self._ours is None:
+            if self.clip_value is not None and grads:
+                torch._foreach_clamp_max_(grads, self.clip_value)
+                torch._foreach_clamp_min_(grads, -self.clip_value)
+                self.norms = _norms(grads)
+            if self.clip_norm is not None and grads:
+                self.norms = _total(self.norms)
+                if self.norms is not None:
+                    torch._foreach_mul_(grads, clip_coefficient(self.norms, self.clip_norm))
+        if self.precision.scaler is not None:
+            self.precision.scaler.step(self.optimizer)
+        elif self._needs_closure:
+            self.optimizer.step(self._closure)
+        else:
+            self.optimizer.step()
+
+    def _closure(self) -> Tensor:
+        """Recompute loss and gradient of the present batch, for optimizers that evaluate more than once per step."""
+        for param in self._params:
+            param.grad = None
+        total, weight, _ = self.objective.eager(split(self._batch))
+        loss = total / weight
+        if self.objective.penalty_term is not None:
+            loss = loss + self.objective.penalty(self._named)
+        with torch.enable_grad():
+            loss.backward()
+        return loss.detach()
+
+    def clear(self) -> None:
+        """Forget the window's loss; called after it was recorded."""
+        self.loss, self.weight, self.penalty, self.norms = None, 0, None, None
+
+
+def _norms(grads: list[Tensor]) -> list[Tensor] | Tensor | None:
+    if not grads:
+        return None
+    first = grads[0]
+    if len(grads) > _FEW or any(g.is_sparse or g.dtype is not first.dtype or g.device != first.device for g in grads):
+        return total_norm(grads)
+    return list(torch._foreach_norm(grads))
+
+
+def _total(norms: list[Tensor] | Tensor | None) -> Tensor | None:
+    if isinstance(norms, list):
+        return torch.linalg.vector_norm(torch.stack(norms))
+    return norms
