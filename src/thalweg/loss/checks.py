@@ -14,6 +14,7 @@ __all__ = [
     "check_floating_output",
     "check_row_weight",
     "check_same_shape",
+    "check_tensor_target",
     "check_unit_interval",
 ]
 

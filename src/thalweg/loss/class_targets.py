@@ -20,6 +20,7 @@ from thalweg.errors import check_number
 from thalweg.loss.activation import Activation
 from thalweg.loss.checks import (
     check_class_indices,
+    check_finite_targets,
     check_floating_output,
     check_row_weight,
     check_tensor_target,
@@ -185,11 +186,13 @@ class ClassLoss(Loss):
         """Raise where a target's value cannot work.
 
         Raises:
-            ValueError: a class index outside 0 to classes - 1 that is not ignored; a class probability outside [0, 1].
+            ValueError: a class index outside 0 to classes - 1 that is not ignored; a class probability that is NaN or
+                outside [0, 1].
         """
         who = type(self).__name__
         if target.is_floating_point():
-            check_unit_interval(who, "target", torch.nan_to_num(target, nan=-1.0), "class probabilities do")
+            check_finite_targets(who, target)
+            check_unit_interval(who, "target", target, "class probabilities do")
             return
         check_class_indices(who, target, classes, self.ignore_index)
 

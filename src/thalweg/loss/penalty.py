@@ -46,6 +46,7 @@ import torch
 from torch import Tensor
 
 from thalweg.errors import check_number
+from thalweg.loss.loss import full_precision
 
 __all__ = ["L1", "L2", "Penalty"]
 
@@ -100,7 +101,7 @@ class L2(Penalty):
         check_number("L2", "wd", self.wd, low=0.0, high=float("inf"), high_open=True)
 
     def one(self, param: Tensor) -> Tensor:
-        return self.wd * param.square().sum()
+        return self.wd * full_precision(param).square().sum()
 
     @torch.no_grad()
     def add_gradient_(self, params: list[Tensor], grads: list[Tensor]) -> None:
@@ -130,7 +131,7 @@ class L1(Penalty):
         check_number("L1", "wd", self.wd, low=0.0, high=float("inf"), high_open=True)
 
     def one(self, param: Tensor) -> Tensor:
-        return self.wd * param.abs().sum()
+        return self.wd * full_precision(param).abs().sum()
 
     @torch.no_grad()
     def add_gradient_(self, params: list[Tensor], grads: list[Tensor]) -> None:

@@ -45,6 +45,12 @@ class Total(Loss):
         object.__setattr__(self, "activation", self.loss.activation)
 
     @property
+    def ignore_index(self) -> int | None:
+        """What the summed loss ignores."""
+        found: int | None = getattr(self.loss, "ignore_index", None)
+        return found
+
+    @property
     def splittable(self) -> bool:
         return False
 
