@@ -25,12 +25,12 @@ def snapshot_rng() -> tuple[dict[str, Tensor], dict[str, Any]]:
     True
     """
     tensors = {"torch": torch.get_rng_state()}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             tensors[f"cuda.{index}"] = torch.cuda.get_rng_state(index)
     if torch.backends.mps.is_available():
         tensors["mps"] = torch.mps.get_rng_state()
-    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # type: ignore[misc]
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     tensors["numpy"] = torch.from_numpy(np.asarray(keys, dtype=np.int64).copy())
     version, words, pending = random.getstate()
     plain = {

@@ -61,10 +61,9 @@ def make_sources(
             f"fit: validation_split={validation_split} and a validation set were both given; pass one of them."
         )
     if validation_split:
-        train, held = datas.split_fraction(
+        return datas.split_fraction(
             given, validation_split, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last, **settings
         )
-        return train, held
     train = datas.source(given, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last, **settings)
     # Nothing is kept for a backward pass, so validation takes batches twice as large (fastai's default too).
     held = None if valid is None else datas.source(valid, batch_size=2 * batch_size, shuffle=False, **settings)
@@ -205,7 +204,7 @@ def plan_of(
 ) -> Plan:
     """Return the plan of a training with these parts."""
     optimizer = learner.optimizer
-    ours = isinstance(optimizer, RuleOptimizer)
+    ours = optimizer if isinstance(optimizer, RuleOptimizer) else None
     used = source.steps_per_epoch
     dropped = 0
     if source.n is not None and used is not None and source.batch_size is not None:
@@ -220,8 +219,8 @@ def plan_of(
         steps_per_epoch=per_epoch,
         epochs=settings.epochs,
         dropped_samples=dropped,
-        engine=optimizer.engine.name if ours else type(optimizer).__name__,
-        engine_why=optimizer.engine_reason if ours else "given by the user",
+        engine=ours.engine.name if ours is not None else type(optimizer).__name__,
+        engine_why=ours.engine_reason if ours is not None else "given by the user",
         precision=learner.precision,
         device=str(learner.device),
         memory=memory(learner.module, learner.rule),

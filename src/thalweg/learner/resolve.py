@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -28,8 +29,6 @@ def make_rule(given: OptimizerSpec, lr: float | None) -> Rule | None:
         return None
     settings = {} if lr is None else {"lr": lr}
     if isinstance(given, Rule):
-        import dataclasses
-
         return dataclasses.replace(given, **settings) if settings else given
     return optim.make(given, "Learner: optimizer", **settings)  # type: ignore[arg-type]
 
@@ -72,11 +71,11 @@ def make_optimizer(
         optimizer = given
     else:
         settings = {} if lr is None else {"lr": lr}
-        optimizer = given([p for p in module.parameters()], **settings)  # type: ignore[operator]
+        optimizer = given(list(module.parameters()), **settings)  # type: ignore[operator]
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise TypeError(
-                f"Learner: optimizer={given!r} returned {type(optimizer).__name__}, not a torch.optim.Optimizer; pass a "
-                f"name ({listing(optim.NAMES)}), a rule, or a torch optimizer."
+                f"Learner: optimizer={given!r} returned {type(optimizer).__name__}, not a torch.optim.Optimizer; pass "
+                f"a name ({listing(optim.NAMES)}), a rule, or a torch optimizer."
             )
     return optimizer, _foreign_rows(module, optimizer)
 
@@ -118,7 +117,8 @@ def make_schedules(given: Any, total_steps: int | None, steps_per_epoch: int | N
     """Return hyperparameter → resolved schedule; a bare schedule is one of the rate, and brings its companions along.
 
     Args:
-        given: None, a schedule, its name or plain data, a function of the step, or a mapping of these by hyperparameter.
+        given: None, a schedule, its name or plain data, a function of the step, or a mapping of these by
+            hyperparameter.
         total_steps: real updates of the run, or None.
         steps_per_epoch: real updates per epoch, or None.
     """

@@ -51,8 +51,8 @@ def load_into(learner: Learner, path: Path) -> None:
     mine = repr(learner.rule or type(learner.optimizer).__name__)
     if state["optimizer_name"].split("(")[0] != mine.split("(")[0]:
         raise ValueError(
-            f"load {path}: it was saved with {state['optimizer_name']}, this learner has {mine}; build the learner with "
-            "the same optimizer, or save and load the weights alone (a .safetensors file)."
+            f"load {path}: it was saved with {state['optimizer_name']}, this learner has {mine}; build the learner "
+            "with the same optimizer, or save and load the weights alone (a .safetensors file)."
         )
     learner.module.load_state_dict(state["model"])
     for name, param in learner.module.named_parameters():

@@ -46,7 +46,7 @@ class Summary:
     def _repr_html_(self) -> str:
         columns = ["layer", "type", "output", "parameters", "trainable"]
         caption = f"{self.total:,} parameters, {self.trainable:,} trainable"
-        return html_table(columns, self.rows, caption=caption)
+        return html_table(self.rows, columns, caption=caption)
 
 
 @torch.no_grad()

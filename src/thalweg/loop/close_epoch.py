@@ -34,8 +34,8 @@ def flush(run: Run, *, judge: bool = True) -> dict[str, Array]:
         step, value = int(block["step"][bad[0]]), float(block["loss"][bad[0]])
         run.history.event(step, "non-finite loss", f"loss {value}")
         raise FloatingPointError(
-            f"fit: the loss was {value} at step {step} (noticed at step {run.step}); the rate may be too high or an input "
-            "out of range; lower lr, clip gradients (clip_norm=1.0), or look at history['loss'] before that step."
+            f"fit: the loss was {value} at step {step} (noticed at step {run.step}); the rate may be too high or an "
+            "input out of range; lower lr, clip gradients (clip_norm=1.0), or look at history['loss'] before that step."
         )
     return block
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -98,7 +98,7 @@ def build_groups(
     who = type(rule).__name__
     if not named:
         raise ValueError(f"Learner: {type(model).__name__} has no parameters, so there is nothing to train.")
-    known = {field.name for field in fields(rule)}
+    known = set(rule.hyper())
     overrides = overrides or {}
     for pattern, settings in overrides.items():
         if not fnmatch.filter(named, pattern):
@@ -106,11 +106,11 @@ def build_groups(
                 f"{who}: the pattern {pattern!r} matches no parameter.{did_you_mean(pattern, named)} "
                 f"Parameters: {listing(list(named)[:12])}{', …' if len(named) > 12 else ''}."
             )
-        for key in settings:
-            if key not in known:
+        for setting in settings:
+            if setting not in known:
                 raise ValueError(
-                    f"{who}: {key!r} (for {pattern!r}) is not one of its hyperparameters."
-                    f"{did_you_mean(key, known)} It has: {listing(known)}."
+                    f"{who}: {setting!r} (for {pattern!r}) is not one of its hyperparameters."
+                    f"{did_you_mean(setting, known)} It has: {listing(known)}."
                 )
     base_decay = getattr(rule, "weight_decay", None)
     excluded = _excluded(named, model, no_decay, who) if base_decay or _any_decay(overrides) else {}

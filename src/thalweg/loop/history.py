@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..draw import history as draw_history
+from ..draw import html_table
+from ..errors import unknown_name
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -81,8 +85,6 @@ class History:
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._chunks:
-            from ..errors import unknown_name
-
             raise unknown_name("History", "column", name, self._chunks)
         chunks = self._chunks[name]
         if len(chunks) > 1:
@@ -133,15 +135,11 @@ class History:
 
     def plot(self) -> Figure:
         """Return a figure of loss (raw and smoothed), rate, momentum and gradient norm."""
-        from ..draw import history as draw_history
-
-        return draw_history(self.steps, self.epochs)
+        return draw_history(self.steps, self.history)
 
     def _repr_html_(self) -> str:
-        from ..draw.html import html_table
-
         names = list(self.history)
-        return html_table([[row.get(name, "") for name in names] for row in self.epochs], names)
+        return html_table([[row.get(name) for name in names] for row in self.epochs], names)
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Return (arrays, plain data) from which :meth:`load` makes the same history."""

@@ -46,8 +46,8 @@ def interruptible(run: Run) -> Iterator[Interruption]:
         interruption.signal = number
         run.stop(f"{signal.Signals(number).name} received")
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, note)
+    for awaited in (signal.SIGINT, signal.SIGTERM):
+        previous[awaited] = signal.signal(awaited, note)
     try:
         yield interruption
     finally:

@@ -137,7 +137,7 @@ class Plan:
 
     def _repr_html_(self) -> str:
         columns, rows = self._table()
-        return html_table(["", "plan"], [list(fact) for fact in self.facts()]) + html_table(columns, rows)
+        return html_table([list(fact) for fact in self.facts()], ["", "plan"]) + html_table(rows, columns)
 
     def plot(self) -> Figure:
         """Return the planned rate and momentum over the updates as a figure."""

@@ -31,7 +31,7 @@ class Precision:
         self.name = name
         self.dtype = _DTYPES[name]
         self.device = device
-        self.scaler = torch.amp.GradScaler(device.type) if name == "fp16" else None  # type: ignore[attr-defined]
+        self.scaler = torch.amp.GradScaler(device.type) if name == "fp16" else None
 
     def context(self) -> AbstractContextManager[Any]:
         """Return the context that forward and loss run in."""

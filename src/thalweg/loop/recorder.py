@@ -81,7 +81,7 @@ class Recorder:
             values = [rates[column] for rates in self._rates]
             block[name] = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
         for kept in (self._step, self._epoch, self._loss, self._weight, self._norms, self._rates, self._penalty):
-            kept.clear()  # type: ignore[attr-defined]
+            kept.clear()
         return self.history.extend(block)
 
 
@@ -95,7 +95,8 @@ def _norms(kept: list[list[Tensor] | Tensor | None]) -> Array:
     if isinstance(first, list) and first and all(isinstance(n, list) and len(n) == len(first) for n in kept):
         flat = [norm for norms in kept if isinstance(norms, list) for norm in norms]
         table = torch.stack(flat).to("cpu", torch.float64).reshape(len(kept), len(first))
-        return torch.linalg.vector_norm(table, dim=1).numpy()
+        combined: Array = torch.linalg.vector_norm(table, dim=1).numpy()
+        return combined
     out = np.full(len(kept), math.nan)
     for index, norms in enumerate(kept):
         if isinstance(norms, list):

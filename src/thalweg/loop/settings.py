@@ -36,7 +36,7 @@ class Every:
         match = _EVERY.fullmatch(given)
         if match is None or int(match[1]) < 1:
             raise ValueError(
-                f"fit: {name}={given!r} is no interval; write a count of epochs, '5 epochs' or '500 steps' (at least 1)."
+                f"fit: {name}={given!r} is no interval; write a count of epochs >= 1, '5 epochs' or '500 steps'."
             )
         return cls(int(match[1]), "epochs" if match[2].startswith("epoch") else "steps")
 

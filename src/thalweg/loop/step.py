@@ -82,9 +82,9 @@ class EagerStep:
             self._divisor = 0.0  # marks: already divided
             positive = weight > 0
             seed = torch.where(positive, weight, 1).reciprocal().where(positive, 0).to(total.dtype)
-            total.backward(seed)
+            total.backward(seed)  # type: ignore[no-untyped-call]
         else:
-            total.backward(self._seed(total))
+            total.backward(self._seed(total))  # type: ignore[no-untyped-call]
         if self._needs_closure:
             self._batch = batch
 
@@ -162,7 +162,7 @@ class EagerStep:
         if self.precision.scaler is not None:
             self.precision.scaler.step(self.optimizer)
         elif self._needs_closure:
-            self.optimizer.step(self._closure)
+            self.optimizer.step(self._closure)  # type: ignore[arg-type]
         else:
             self.optimizer.step()
 
@@ -175,7 +175,7 @@ class EagerStep:
         if self.objective.penalty_term is not None:
             loss = loss + self.objective.penalty(self._named)
         with torch.enable_grad():
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
     def clear(self) -> None:
@@ -194,5 +194,6 @@ def _norms(grads: list[Tensor]) -> list[Tensor] | Tensor | None:
 
 def _total(norms: list[Tensor] | Tensor | None) -> Tensor | None:
     if isinstance(norms, list):
-        return torch.linalg.vector_norm(torch.stack(norms))
+        total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+        return total
     return norms
