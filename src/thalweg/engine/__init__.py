@@ -1,11 +1,12 @@
 """Executions of an update rule, and the ``torch.optim.Optimizer`` around them."""
 
-from ..optim import bind_shell
-from .base import Engine
-from .clip import clip_coefficient, total_norm
-from .native import NativeEngine
-from .optimizer import RuleOptimizer, choose_engine
-from .reference import ReferenceEngine
+from thalweg.engine.base import Engine
+from thalweg.engine.clip import clip_coefficient, total_norm
+from thalweg.engine.native import NativeEngine
+from thalweg.engine.optimizer import RuleOptimizer, choose_engine
+from thalweg.engine.reference import ReferenceEngine
+from thalweg.engine.rounding import Rounder, round_stochastically
+from thalweg.optim import bind_shell
 
 bind_shell(RuleOptimizer)
 
@@ -13,8 +14,10 @@ __all__ = [
     "Engine",
     "NativeEngine",
     "ReferenceEngine",
+    "Rounder",
     "RuleOptimizer",
     "choose_engine",
     "clip_coefficient",
+    "round_stochastically",
     "total_norm",
 ]

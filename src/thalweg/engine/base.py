@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..optim import Hyper, Rule, State
+from thalweg.engine.rounding import Rounder
+from thalweg.optim import Hyper, Rule, State
 
 __all__ = ["Engine"]
 
@@ -27,14 +28,23 @@ class Engine(ABC):
         states: Sequence[State],
         hyper: Hyper,
         scale: Tensor | None = None,
+        *,
+        skip: Tensor | None = None,
+        rounder: Rounder | None = None,
+        overwrite: bool = False,
+        memo: dict[str, Any] | None = None,
     ) -> None:
         """Update *params* and *states* in place.
 
         Args:
             rule: the rule; its structure fields decide which state there is.
             params: the parameters of one group.
-            grads: their gradients, never changed here.
+            grads: their gradients, never changed here unless *overwrite*.
             states: their states, as ``rule.init`` made them.
             hyper: the group's hyperparameters.
             scale: 0-dim factor on every gradient (clipping, loss scaling), or None.
+            skip: 0-dim tensor; where it is not zero everything stays as it is, decided on the device.
+            rounder: draws for stochastic rounding of bfloat16, or None to round to nearest.
+            overwrite: nobody reads the gradients afterwards, so that they may be scaled in place.
+            memo: where the engine may keep what it derived from *params* and *states* for the next call with them.
         """

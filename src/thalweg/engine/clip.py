@@ -13,18 +13,23 @@ __all__ = ["clip_coefficient", "clipped_by_value", "total_norm"]
 def total_norm(grads: Sequence[Tensor]) -> Tensor:
     r"""Return the 2-norm of all gradients together, :math:`\sqrt{\sum_i \lVert g_i \rVert^2}`, as a 0-dim tensor.
 
+    Sparse gradients count with the sum of the entries that name the same element. Half precision is summed in float32.
+
     >>> float(total_norm([torch.tensor([3.0]), torch.tensor([[4.0]])]))
     5.0
     """
     if not grads:
         return torch.zeros(())
     dense = [grad.coalesce().values() if grad.is_sparse else grad for grad in grads]
+    dense = [torch.view_as_real(grad) if grad.is_complex() else grad for grad in dense]
     first = dense[0]
-    if all(grad.device == first.device and grad.dtype == first.dtype for grad in dense):
+    half = first.dtype in (torch.float16, torch.bfloat16)
+    if not half and all(grad.device == first.device and grad.dtype == first.dtype for grad in dense):
         norms = torch._foreach_norm(dense)
         return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
-    norms = [torch.linalg.vector_norm(grad, dtype=torch.float32).to(first.device) for grad in dense]
-    return torch.linalg.vector_norm(torch.stack(norms))
+    wide = torch.float64 if any(grad.dtype is torch.float64 for grad in dense) else torch.float32
+    wide_norms = [torch.linalg.vector_norm(grad, dtype=wide).to(first.device) for grad in dense]
+    return torch.linalg.vector_norm(torch.stack(wide_norms))
 
 
 def clip_coefficient(norm: Tensor, max_norm: float) -> Tensor:
@@ -40,11 +45,25 @@ def clip_coefficient(norm: Tensor, max_norm: float) -> Tensor:
     >>> round(float(clip_coefficient(torch.tensor(5.0), 1.0)), 4)
     0.2
     """
-    return torch.clamp(max_norm / (norm + 1e-6), max=1.0)
+    coefficient: Tensor = max_norm / (norm + 1e-6)
+    return coefficient.clamp(max=1.0)
 
 
 def clipped_by_value(grads: Sequence[Tensor], limit: float) -> list[Tensor]:
-    """Return copies of the gradients with every element within ``[-limit, limit]``."""
-    clipped = torch._foreach_clamp_max(list(grads), limit)
-    torch._foreach_clamp_min_(clipped, -limit)
-    return list(clipped)
+    """Return copies of the gradients with every element (real and imaginary parts apart) within ``[-limit, limit]``.
+
+    >>> clipped_by_value([torch.tensor([3.0, -0.5])], 1.0)[0].tolist()
+    [1.0, -0.5]
+    """
+    return [_clamped(grad, limit) for grad in grads]
+
+
+def _clamped(grad: Tensor, limit: float) -> Tensor:
+    if grad.is_sparse:
+        grad = grad.coalesce()
+        return torch.sparse_coo_tensor(
+            grad.indices(), grad.values().clamp(-limit, limit), grad.shape, is_coalesced=True, check_invariants=False
+        )
+    if grad.is_complex():
+        return torch.view_as_complex(torch.view_as_real(grad).clamp(-limit, limit))
+    return grad.clamp(-limit, limit)

@@ -1,47 +1,60 @@
-"""torch's own fused kernels, called directly, where they compute what the rule says."""
+"""torch's own kernels, called directly, where they compute what the rule says."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import is_
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ..optim import SGD, Adam, AdamW, Hyper, Rule, State
-from .base import Engine
-from .reference import ReferenceEngine
+from thalweg.engine.base import Engine
+from thalweg.engine.kernels import Kernel, kernel_of
+from thalweg.engine.reference import ReferenceEngine
+from thalweg.engine.rounding import Rounder
+from thalweg.optim import Hyper, Rule, State, Wrapper
 
 __all__ = ["NativeEngine"]
 
-_FUSED_DEVICES = ("cpu", "cuda", "mps")
+_DEVICES = ("cpu", "cuda", "mps")
 _FUSED_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_FOR_EACH_DTYPES = (torch.float32, torch.float64)
+
+
+@dataclass
+class _Layout:
+    """The tensors of one call as a kernel takes them, kept while they stay the same objects of the same layout."""
+
+    kernel: Kernel
+    dtype: torch.dtype
+    strides: list[tuple[int, ...]]
+    lists: dict[str, list[Tensor]]
+    state_tensors: list[Tensor]
 
 
 class NativeEngine(Engine):
-    """Runs SGD, Adam and AdamW through torch's fused kernels, and what those cannot take through the reference.
+    """Runs a rule through torch's fused or for-each kernel, and what that cannot take through the reference.
 
     The fused CPU kernels walk raw memory and are silently wrong when the strides of a gradient or a state differ from
-    the parameter's (torch 2.13); such gradients are laid out anew for the call and such parameters go to the reference.
-    The kernels rewrite the gradient when they are given a scale, so a scaled call works on scaled copies unless
-    *may_overwrite_grads* says that nobody looks at the gradients afterwards.
+    the parameter's (torch 2.13); such gradients are laid out anew for the call, and such parameters go to the
+    reference. A group that mixes dtypes or devices is split. For wrappers, the inner rule runs natively.
     """
 
     name: ClassVar[str] = "torch"
 
-    def __init__(self, *, may_overwrite_grads: bool = False) -> None:
+    def __init__(self) -> None:
         self._reference = ReferenceEngine()
-        self._may_overwrite_grads = may_overwrite_grads
 
     @staticmethod
     def knows(rule: Rule) -> bool:
-        """Whether torch has a fused kernel for this rule's equation."""
-        if type(rule) is SGD:
-            # The kernel has one first-step flag for all tensors, which dampening alone makes visible.
-            return bool(rule.dampening == 0)
-        return type(rule) in (Adam, AdamW)
+        """Whether torch has a kernel for this rule's equation, or for that of the rule it wraps."""
+        while isinstance(rule, Wrapper):
+            rule = rule.rule
+        hyper = rule.hyper()
+        return kernel_of(rule, {}, hyper) is not None
 
-    @torch.no_grad()
     def step(
         self,
         rule: Rule,
@@ -50,36 +63,57 @@ class NativeEngine(Engine):
         states: Sequence[State],
         hyper: Hyper,
         scale: Tensor | None = None,
+        *,
+        skip: Tensor | None = None,
+        rounder: Rounder | None = None,
+        overwrite: bool = False,
+        memo: dict[str, Any] | None = None,
     ) -> None:
-        if not self.knows(rule) or _has_tensors(hyper):
-            self._reference.step(rule, params, grads, states, hyper, scale)
+        layout: _Layout | None = memo.get("layout") if memo is not None else None
+        if layout is None or not _still_fits(layout, params, states):
+            layout = self._lay_out(rule, params, states, hyper)
+            if memo is not None:
+                memo["layout"] = layout
+        if layout is None or rounder is not None or not _takes(layout, grads, hyper, skip):
+            self._split(rule, params, grads, states, hyper, scale, skip=skip, rounder=rounder, overwrite=overwrite)
             return
-        first = params[0]
-        fast = first.device.type in _FUSED_DEVICES and first.dtype in _FUSED_DTYPES
-        for param, grad, state in zip(params, grads, states, strict=True):
-            if not (
-                fast
-                and param.dtype is first.dtype
-                and param.device == first.device
-                and grad.layout is torch.strided
-                and grad.dtype is first.dtype
-                and _is_dense(param)
-                and _matches(param, state)
-            ):
-                fast = False
-                break
-        if not fast:
-            self._mixed_step(rule, params, grads, states, hyper, scale)
-            return
-        grads = [g if g.stride() == p.stride() else torch.empty_like(p).copy_(g) for p, g in zip(params, grads, strict=True)]
-        if scale is not None:
-            if self._may_overwrite_grads:
-                torch._foreach_mul_(grads, scale)
-            else:
-                grads = list(torch._foreach_mul(grads, scale))
-        _fused(rule, list(params), grads, states, hyper)
+        inner, wrappers = _unwrapped(rule)
+        _run(inner, layout, list(params), list(grads), hyper, scale, skip, overwrite, wrappers, states)
 
-    def _mixed_step(
+    def _lay_out(self, rule: Rule, params: Sequence[Tensor], states: Sequence[State], hyper: Hyper) -> _Layout | None:
+        """Return the layout where one kernel call can take all parameters, else None."""
+        inner, _ = _unwrapped(rule)
+        if not params:
+            return None
+        first = params[0]
+        kernel = kernel_of(inner, states[0], hyper)
+        if kernel is None or _has_tensors(hyper) or first.device.type not in _DEVICES:
+            return None
+        if first.dtype not in (_FUSED_DTYPES if kernel.fused else _FOR_EACH_DTYPES):
+            return None
+        wrapped = _wrapper_names(rule)
+        for param, state in zip(params, states, strict=True):
+            if param.dtype is not first.dtype or param.device != first.device:
+                return None
+            if kernel.fused and not (_is_dense(param) and _matches(param, state, wrapped)):
+                return None
+        names = [name for name in states[0] if name not in wrapped]
+        if any(name not in state for state in states for name in names):
+            return None
+        lists: dict[str, list[Tensor]] = {}
+        if "step" in names:
+            lists["flat_step"] = [_side_by_side(states, first.device if kernel.fused else torch.device("cpu"))]
+        for name in names:
+            lists[name] = [state[name] for state in states]
+        return _Layout(
+            kernel,
+            first.dtype,
+            [param.stride() for param in params],
+            lists,
+            [tensor for name in names for tensor in lists[name]],
+        )
+
+    def _split(
         self,
         rule: Rule,
         params: Sequence[Tensor],
@@ -87,33 +121,122 @@ class NativeEngine(Engine):
         states: Sequence[State],
         hyper: Hyper,
         scale: Tensor | None,
+        *,
+        skip: Tensor | None,
+        rounder: Rounder | None,
+        overwrite: bool,
     ) -> None:
-        """Split a mixed group by dtype and device; run what is left over one by one through the reference."""
+        """Run each dtype and device together as far as a kernel takes them, and the rest through the reference."""
+        inner, wrappers = _unwrapped(rule)
         buckets: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-        for index, (param, grad, state) in enumerate(zip(params, grads, states, strict=True)):
-            regular = (
-                param.device.type in _FUSED_DEVICES
-                and param.dtype in _FUSED_DTYPES
-                and grad.layout is torch.strided
-                and grad.dtype is param.dtype
-                and _is_dense(param)
-                and _matches(param, state)
-            )
-            if regular:
+        rest: list[int] = []
+        for index, (param, grad) in enumerate(zip(params, grads, strict=True)):
+            alone = None
+            if rounder is None or param.dtype is not torch.bfloat16:
+                alone = self._lay_out(rule, [param], [states[index]], hyper)
+            if alone is not None and _takes(alone, [grad], hyper, skip):
                 buckets.setdefault((param.device, param.dtype), []).append(index)
             else:
-                self._reference.step(rule, [param], [grad], [state], hyper, scale)
+                rest.append(index)
+        for index in rest:
+            self._reference.step(
+                rule, [params[index]], [grads[index]], [states[index]], hyper, scale, skip=skip, rounder=rounder
+            )
         for rows in buckets.values():
-            self.step(rule, [params[i] for i in rows], [grads[i] for i in rows], [states[i] for i in rows], hyper, scale)
+            some = [params[i] for i in rows], [grads[i] for i in rows], [states[i] for i in rows]
+            layout = self._lay_out(rule, some[0], some[2], hyper)
+            assert layout is not None, "each of them had a layout alone"
+            _run(inner, layout, some[0], some[1], hyper, scale, skip, overwrite, wrappers, some[2])
+
+
+def _unwrapped(rule: Rule) -> tuple[Rule, list[Wrapper]]:
+    """Return the innermost rule and its wrappers from the inside out."""
+    wrappers: list[Wrapper] = []
+    while isinstance(rule, Wrapper):
+        wrappers.insert(0, rule)
+        rule = rule.rule
+    return rule, wrappers
+
+
+def _wrapper_names(rule: Rule) -> tuple[str, ...]:
+    return tuple(name for wrapper in _unwrapped(rule)[1] for name in wrapper.state_names)
+
+
+def _still_fits(layout: _Layout, params: Sequence[Tensor], states: Sequence[State]) -> bool:
+    """Whether the parameters have kept their layout and the states their tensors (``.data`` and dicts can be set)."""
+    for param, stride in zip(params, layout.strides, strict=True):
+        if param.stride() != stride or param.dtype is not layout.dtype:
+            return False
+    names = [name for name in layout.lists if name != "flat_step"]
+    now = [state.get(name) for name in names for state in states]
+    return len(now) == len(layout.state_tensors) and all(map(is_, now, layout.state_tensors))
+
+
+def _takes(layout: _Layout, grads: Sequence[Tensor], hyper: Hyper, skip: Tensor | None) -> bool:
+    """Whether the kernel can take these gradients and this skipping."""
+    if skip is not None and not layout.kernel.fused:
+        return False
+    if _has_tensors(hyper) or ("momentum_buffer" in layout.lists and hyper["momentum"] == 0):
+        return False
+    return all(grad.dtype is layout.dtype and grad.layout is torch.strided for grad in grads)
+
+
+def _run(
+    rule: Rule,
+    layout: _Layout,
+    params: list[Tensor],
+    grads: list[Tensor],
+    hyper: Hyper,
+    scale: Tensor | None,
+    skip: Tensor | None,
+    overwrite: bool,
+    wrappers: list[Wrapper],
+    states: Sequence[State],
+) -> None:
+    grad_scale = None
+    fused = layout.kernel.fused
+    if fused:
+        for index, (grad, stride) in enumerate(zip(grads, layout.strides, strict=True)):
+            if grad.stride() != stride:
+                grads[index] = torch.empty_like(params[index]).copy_(grad)
+    if scale is not None:
+        if not overwrite:
+            grads = list(torch._foreach_mul(grads, scale.to(grads[0].dtype)))
+        elif fused:
+            grad_scale = scale.reciprocal().to(device=params[0].device, dtype=torch.float32)  # the kernel divides
+        else:
+            torch._foreach_mul_(grads, scale.to(grads[0].dtype))
+    if skip is not None:
+        skip = skip.to(device=params[0].device, dtype=torch.float32)
+    layout.kernel.run(params, grads, layout.lists, hyper, grad_scale, skip)
+    for wrapper in wrappers:
+        for param, state in zip(params, states, strict=True):
+            _wrap(wrapper, param, state, hyper, skip)
+
+
+def _wrap(wrapper: Wrapper, param: Tensor, state: State, hyper: Hyper, skip: Tensor | None) -> None:
+    """Let *wrapper* follow an update in place."""
+    new, own = wrapper.wrap(param, state, hyper)
+    keep = None if skip is None else skip != 0
+    for target, value in [(param, new), *((state[name], value) for name, value in own.items())]:
+        if value is not target:
+            target.copy_(value if keep is None else torch.where(keep.to(value.device), target, value))
+
+
+def _side_by_side(states: Sequence[State], device: torch.device) -> Tensor:
+    """Move the 0-dim step counters into one tensor, of which each state keeps its element; return that tensor."""
+    flat = torch.stack([state["step"].to(device=device, dtype=torch.float32) for state in states])
+    for index, state in enumerate(states):
+        state["step"] = flat[index]
+    return flat
 
 
 def _has_tensors(hyper: Hyper) -> bool:
-    """Whether a hyperparameter other than the rate is a tensor, which the kernels do not take."""
-    for name in ("lr", "momentum", "weight_decay", "eps"):
-        if isinstance(hyper.get(name), Tensor):
+    """Whether a hyperparameter is a tensor, which the kernels take in part or not at all."""
+    for value in hyper.values():
+        if isinstance(value, Tensor) or (type(value) is tuple and any(isinstance(item, Tensor) for item in value)):
             return True
-    betas = hyper.get("betas", ())
-    return any(isinstance(beta, Tensor) for beta in betas)
+    return False
 
 
 def _is_dense(param: Tensor) -> bool:
@@ -130,55 +253,12 @@ def _is_dense(param: Tensor) -> bool:
     return True
 
 
-def _matches(param: Tensor, state: State) -> bool:
-    """Whether every state tensor has the parameter's dtype and strides (``step`` aside)."""
+def _matches(param: Tensor, state: State, besides: Sequence[str]) -> bool:
+    """Whether every state tensor of the kernel has the parameter's dtype and strides (0-dim counters aside)."""
     stride, dtype = param.stride(), param.dtype
     for name, value in state.items():
-        if name != "step" and (value.stride() != stride or value.dtype is not dtype):
+        if name == "step" or name in besides:
+            continue
+        if value.stride() != stride or value.dtype is not dtype or value.shape != param.shape:
             return False
     return True
-
-
-def _fused(rule: Rule, params: list[Tensor], grads: list[Tensor], states: Sequence[State], hyper: Hyper) -> None:
-    options: dict[str, Any] = {
-        "lr": hyper["lr"],
-        "weight_decay": hyper["weight_decay"],
-        "maximize": hyper["maximize"],
-    }
-    if type(rule) is SGD:
-        momentum = hyper["momentum"] if states and "momentum_buffer" in states[0] else 0.0
-        torch._fused_sgd_(
-            params,
-            grads,
-            [state["momentum_buffer"] for state in states] if momentum else [],
-            momentum=momentum,
-            dampening=0.0,
-            nesterov=hyper["nesterov"],
-            is_first_step=False,  # the buffers start at zero, which without dampening is the same
-            **options,
-        )
-        return
-    steps = [state["step"] for state in states]
-    torch._foreach_add_(steps, 1)
-    device = params[0].device
-    if device.type != "cpu" and steps[0].device != device:
-        moved = [step.to(device) for step in steps]
-        for state, step in zip(states, moved, strict=True):
-            state["step"] = step
-        steps = moved
-    beta1, beta2 = hyper["betas"]
-    kernel = torch._fused_adamw_ if type(rule) is AdamW else torch._fused_adam_
-    amsgrad = "max_exp_avg_sq" in states[0]
-    kernel(
-        params,
-        grads,
-        [state["exp_avg"] for state in states],
-        [state["exp_avg_sq"] for state in states],
-        [state["max_exp_avg_sq"] for state in states] if amsgrad else [],
-        steps,
-        beta1=beta1,
-        beta2=beta2,
-        eps=hyper["eps"],
-        amsgrad=amsgrad,
-        **options,
-    )

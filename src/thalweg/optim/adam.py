@@ -8,21 +8,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .base import Hyper, Rule, State, bias_correction, descent, is_on
+from thalweg.optim.base import Hyper, Rule, State, bias_correction, counter, descent, is_on, same_shape_state
 
 __all__ = ["Adam", "adam_init", "adam_step"]
 
 
 def adam_init(param: Tensor, *, amsgrad: bool) -> State:
     """Return Adam's state: a 0-dim ``step`` and moments shaped like *param*."""
-    state = {
-        "step": torch.zeros((), dtype=torch.float32),
-        "exp_avg": torch.zeros_like(param),
-        "exp_avg_sq": torch.zeros_like(param),
-    }
-    if amsgrad:
-        state["max_exp_avg_sq"] = torch.zeros_like(param)
-    return state
+    names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if amsgrad else ("exp_avg", "exp_avg_sq")
+    return {"step": counter(), **same_shape_state(param, *names)}
 
 
 def adam_step(param: Tensor, grad: Tensor, state: State, hyper: Hyper) -> tuple[Tensor, State]:
@@ -36,8 +30,8 @@ def adam_step(param: Tensor, grad: Tensor, state: State, hyper: Hyper) -> tuple[
     if "max_exp_avg_sq" in state:
         second = torch.maximum(state["max_exp_avg_sq"], exp_avg_sq)
         new_state["max_exp_avg_sq"] = second
-    denominator = second.sqrt() / bias_correction(beta2, step).sqrt() + hyper["eps"]
-    size = hyper["lr"] / bias_correction(beta1, step)
+    denominator = second.sqrt() / bias_correction(beta2, step, param).sqrt() + hyper["eps"]
+    size = hyper["lr"] / bias_correction(beta1, step, param)
     return param - size * (exp_avg / denominator), new_state
 
 
@@ -94,6 +88,7 @@ class Adam(Rule):
         self._check_betas()
         self._check("eps", low=0.0)
         self._check("weight_decay", low=0.0)
+        self._check_flags("amsgrad", "maximize")
 
     def init(self, param: Tensor) -> State:
         return adam_init(param, amsgrad=self.amsgrad)

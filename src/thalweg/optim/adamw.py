@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from .adam import adam_init, adam_step
-from .base import Hyper, Rule, State, descent, is_on
+from thalweg.optim.adam import adam_init, adam_step
+from thalweg.optim.base import Hyper, Rule, State, descent, is_on
 
 __all__ = ["AdamW"]
 
@@ -62,6 +62,7 @@ class AdamW(Rule):
         self._check_betas()
         self._check("eps", low=0.0)
         self._check("weight_decay", low=0.0)
+        self._check_flags("amsgrad", "maximize")
 
     def init(self, param: Tensor) -> State:
         return adam_init(param, amsgrad=self.amsgrad)

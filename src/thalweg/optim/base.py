@@ -5,15 +5,26 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from dataclasses import fields, replace
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
-from ..errors import check_number
+from thalweg.errors import check_number
 
-__all__ = ["Hyper", "Rule", "State", "bias_correction", "bind_shell", "descent", "is_on"]
+__all__ = [
+    "Hyper",
+    "Rule",
+    "State",
+    "bias_correction",
+    "bind_shell",
+    "counter",
+    "descent",
+    "is_on",
+    "same_shape_state",
+    "scalar_dtype",
+]
 
 State = dict[str, Tensor]
 Hyper = Mapping[str, Any]
@@ -26,7 +37,6 @@ def bind_shell(make: Callable[..., torch.optim.Optimizer]) -> None:
     _shell[:] = [make]
 
 
-@dataclass(frozen=True)
 class Rule(ABC):
     r"""An optimizer's equation, described by its hyperparameters and free of any parameter.
 
@@ -40,16 +50,18 @@ class Rule(ABC):
 
     A subclass is a frozen dataclass whose fields are its hyperparameters, ``lr`` first. It states its ``scope``:
     ``"element"`` (each element on its own: may be flattened, fused, stacked freely), ``"tensor"`` (statistics over one
-    parameter tensor) or ``"matrix"``.
+    parameter tensor) or ``"matrix"``; whether it takes ``sparse`` gradients and ``complex`` parameters; and in
+    ``torch_class`` the ``torch.optim`` class whose state has the same layout.
     """
 
-    lr: Any = 1e-3
+    lr: Any
 
     scope: ClassVar[Literal["element", "tensor", "matrix"]] = "element"
     sparse: ClassVar[bool] = False
+    complex: ClassVar[bool] = True
     torch_class: ClassVar[str | None] = None
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Rule:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         given = args[0] if args else kwargs.get("params")
         if given is not None and _looks_like_parameters(given):
             raise TypeError(
@@ -66,14 +78,29 @@ class Rule(ABC):
         self._check("lr", low=0.0)
 
     def _check(self, name: str, **bounds: Any) -> None:
-        check_number(type(self).__name__, name, getattr(self, name), **bounds)
+        _check_scalar(type(self).__name__, name, getattr(self, name), **bounds)
 
-    def _check_betas(self, name: str = "betas", count: int = 2) -> None:
-        who, betas = type(self).__name__, getattr(self, name)
-        if not isinstance(betas, (tuple, list)) or len(betas) != count:
-            raise TypeError(f"{who}: {name}={betas!r} must be a tuple of {count} numbers; pass e.g. (0.9, 0.999).")
-        for index, beta in enumerate(betas):
-            check_number(who, f"{name}[{index}]", beta, low=0.0, high=1.0, high_open=True)
+    def _check_pair(self, name: str, *, high: float = math.inf, high_open: bool = False) -> None:
+        self._check_length(name, 2)
+        for index, value in enumerate(getattr(self, name)):
+            _check_scalar(type(self).__name__, f"{name}[{index}]", value, low=0.0, high=high, high_open=high_open)
+
+    def _check_length(self, name: str, count: int) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, (tuple, list)) or len(value) != count:
+            raise TypeError(
+                f"{type(self).__name__}: {name}={value!r} must be a tuple of {count} numbers; its default is "
+                f"{type(self).__dataclass_fields__[name].default!r}."  # type: ignore[attr-defined]
+            )
+
+    def _check_betas(self) -> None:
+        self._check_pair("betas", high=1.0, high_open=True)
+
+    def _check_flags(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise TypeError(f"{type(self).__name__}: {name}={value!r} must be True or False.")
 
     @abstractmethod
     def init(self, param: Tensor) -> State:
@@ -84,8 +111,18 @@ class Rule(ABC):
         """Return the parameter and state after one update; no argument is changed."""
 
     def evaluation(self, param: Tensor, state: State, hyper: Hyper) -> Tensor:
-        """Return the value that evaluation should use for the parameter; the parameter itself unless the rule averages."""
+        """Return the value that evaluation should use for the parameter; itself unless the rule ``averages``."""
         return param
+
+    @property
+    def averages(self) -> bool:
+        """Whether :meth:`evaluation` differs from the parameter, so that evaluating needs a swap."""
+        return False
+
+    @property
+    def owns_rate(self) -> bool:
+        """Whether the rule computes its own rate, so that there is none to schedule (``lr`` is None)."""
+        return self.lr is None
 
     def hyper(self) -> dict[str, Any]:
         """Return the hyperparameters as a fresh param-group dictionary.
@@ -94,7 +131,34 @@ class Rule(ABC):
         >>> tw.optim.SGD(lr=0.1, momentum=0.9).hyper()["momentum"]
         0.9
         """
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+    def with_hyper(self, group: Hyper) -> Self:
+        """Return the rule with the settings of a param group, checked; what the group does not name stays."""
+        own: dict[str, Any] = {}
+        for field in fields(self):  # type: ignore[arg-type]
+            mine = getattr(self, field.name)
+            value = group.get(field.name, mine)
+            value = tuple(value) if isinstance(value, list) else value
+            if value is not mine:
+                own[field.name] = value
+        return replace(self, **own) if own else self  # type: ignore[type-var]
+
+    def check_param(self, param: Tensor, name: str, group: Hyper) -> None:
+        """Raise ``ValueError`` for a parameter that this rule cannot update."""
+        if param.is_complex() and not self.complex:
+            raise ValueError(
+                f"{type(self).__name__}: {name} is complex ({param.dtype}), but the rule is for real parameters; "
+                "give it another rule, e.g. AdamW, or keep it as torch.view_as_real."
+            )
+
+    def is_local(self, state: State, hyper: Hyper) -> bool:
+        """Whether an element with a zero gradient keeps its value and state, so that sparse rows can go alone."""
+        return False
+
+    def adopt(self, state: Mapping[str, Any], param: Tensor) -> dict[str, Any]:
+        """Return a loaded state under this rule's names, where another class of the same rule writes it differently."""
+        return {name: value for name, value in state.items() if value is not None}
 
     def optimizer(
         self,
@@ -103,6 +167,8 @@ class Rule(ABC):
         clip_norm: float | None = None,
         clip_value: float | None = None,
         engine: str = "auto",
+        stochastic_rounding: bool = False,
+        rounding_seed: int = 0,
     ) -> torch.optim.Optimizer:
         """Return a ``torch.optim.Optimizer`` that runs this rule on *params*.
 
@@ -111,6 +177,9 @@ class Rule(ABC):
             clip_norm: largest 2-norm of all gradients together; gradients are scaled on the way in, never rewritten.
             clip_value: largest absolute value of a gradient element.
             engine: ``"auto"``, ``"reference"`` or ``"torch"``.
+            stochastic_rounding: round bfloat16 parameters and states up or down at random, so that they are right on
+                average and steps below half a unit in the last place are not lost.
+            rounding_seed: seed of those draws, which the optimizer's ``state_dict`` carries on.
 
         >>> import torch, thalweg as tw
         >>> w = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
@@ -120,17 +189,34 @@ class Rule(ABC):
         [0.0, 0.0]
         """
         assert _shell, "engine binds the optimizer shell when thalweg is imported"
-        return _shell[0](self, params, clip_norm=clip_norm, clip_value=clip_value, engine=engine)
+        return _shell[0](
+            self,
+            params,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+            engine=engine,
+            stochastic_rounding=stochastic_rounding,
+            rounding_seed=rounding_seed,
+        )
 
 
 def _looks_like_parameters(given: object) -> bool:
     """Whether *given* is what a user hands a torch optimizer: a generator, a list of tensors or of groups."""
-    if isinstance(given, (torch.nn.Module,)) or (isinstance(given, Tensor) and given.ndim > 0):
+    if isinstance(given, torch.nn.Module) or (isinstance(given, Tensor) and given.ndim > 0 and given.numel() != 1):
         return True
     if isinstance(given, (list, tuple)) and given:
         head = given[0]
         return isinstance(head, (Tensor, dict)) or (isinstance(head, tuple) and isinstance(head[-1], Tensor))
     return hasattr(given, "__next__")
+
+
+def _check_scalar(who: str, name: str, value: Any, **bounds: Any) -> None:
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise ValueError(
+            f"{who}: {name} is a tensor of shape {tuple(value.shape)}, but must be one number; pass a float or a 0-dim "
+            "tensor."
+        )
+    check_number(who, name, value, **bounds)
 
 
 def is_on(value: Any) -> bool:
@@ -143,15 +229,30 @@ def descent(grad: Tensor, hyper: Hyper) -> Tensor:
     return -grad if hyper.get("maximize", False) else grad
 
 
-def bias_correction(beta: Any, step: Tensor) -> Tensor:
-    r"""Return :math:`1 - \beta^t` for a 0-dim ``step``, in float64 where the device has it.
+def counter(start: float = 0.0, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return a 0-dim state tensor on the host, as torch keeps ``step``."""
+    return torch.full((), start, dtype=dtype, device="cpu")
+
+
+def same_shape_state(param: Tensor, *names: str) -> State:
+    """Return zeros with the shape, dtype and strides of *param* under each name."""
+    return {name: torch.zeros_like(param) for name in names}
+
+
+def bias_correction(beta: Any, step: Tensor, like: Tensor) -> Tensor:
+    r"""Return :math:`1 - \beta^t` for a 0-dim ``step``, computed in float64, in the precision of *like*.
 
     Written as :math:`-\operatorname{expm1}(t \log \beta)`: at :math:`\beta = 0.999`, :math:`t = 1` the direct form in
     float32 has lost five digits.
     """
     exact = step if step.device.type == "mps" else step.to(torch.float64)
     log_beta = torch.log(beta.to(exact.dtype)) if isinstance(beta, Tensor) else _log(beta)
-    return -torch.expm1(exact * log_beta)
+    return (-torch.expm1(exact * log_beta)).to(scalar_dtype(like))
+
+
+def scalar_dtype(like: Tensor) -> torch.dtype:
+    """Return the dtype for a 0-dim factor on *like*: its own, and float32 where that is shorter."""
+    return torch.float64 if like.dtype in (torch.float64, torch.complex128) else torch.float32
 
 
 def _log(beta: float) -> float:

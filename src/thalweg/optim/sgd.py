@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from .base import Hyper, Rule, State, descent, is_on
+from thalweg.optim.base import Hyper, Rule, State, counter, descent, is_on
 
 __all__ = ["SGD"]
 
@@ -66,6 +67,7 @@ class SGD(Rule):
         self._check("momentum", low=0.0)
         self._check("dampening")
         self._check("weight_decay", low=0.0)
+        self._check_flags("nesterov", "maximize")
         if self.nesterov and (self.momentum <= 0 or self.dampening != 0):
             raise ValueError(
                 f"SGD: nesterov=True needs momentum > 0 and dampening = 0, got momentum={self.momentum!r}, "
@@ -78,8 +80,22 @@ class SGD(Rule):
         state = {"momentum_buffer": torch.zeros_like(param)}
         if self.dampening != 0:
             # Only with dampening does the first step (b = g, undamped) differ from the recursion from zero.
-            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["step"] = counter()
         return state
+
+    def is_local(self, state: State, hyper: Hyper) -> bool:
+        return not state and not is_on(hyper["weight_decay"])
+
+    def adopt(self, state: Mapping[str, Any], param: Tensor) -> dict[str, Any]:
+        kept = super().adopt(state, param)
+        if self.momentum == 0:
+            return {}
+        if kept and self.dampening != 0:
+            # torch keeps no count: a buffer that is there has taken its first, undamped gradient.
+            kept.setdefault("step", counter(1.0))
+        elif self.dampening == 0:
+            kept.pop("step", None)
+        return kept
 
     def update(self, param: Tensor, grad: Tensor, state: State, hyper: Hyper) -> tuple[Tensor, State]:
         grad = descent(grad, hyper)
