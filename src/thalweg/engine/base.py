@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -23,9 +22,9 @@ class Engine(ABC):
     def step(
         self,
         rule: Rule,
-        params: Sequence[Tensor],
-        grads: Sequence[Tensor],
-        states: Sequence[State],
+        params: list[Tensor],
+        grads: list[Tensor],
+        states: list[State],
         hyper: Hyper,
         scale: Tensor | None = None,
         *,

@@ -29,7 +29,8 @@ def total_norm(grads: Sequence[Tensor]) -> Tensor:
         return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
     wide = torch.float64 if any(grad.dtype is torch.float64 for grad in dense) else torch.float32
     wide_norms = [torch.linalg.vector_norm(grad, dtype=wide).to(first.device) for grad in dense]
-    return torch.linalg.vector_norm(torch.stack(wide_norms))
+    total: Tensor = torch.linalg.vector_norm(torch.stack(wide_norms))
+    return total
 
 
 def clip_coefficient(norm: Tensor, max_norm: float) -> Tensor:

@@ -19,6 +19,7 @@ from thalweg.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Hyper, NA
 __all__ = ["Kernel", "kernel_of"]
 
 Lists = dict[str, list[Tensor]]
+Tensors = list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Kernel:
             precision), or for-each operators, which round after every one of them.
     """
 
-    run: Callable[[list[Tensor], list[Tensor], Lists, Hyper, Tensor | None, Tensor | None], None]
+    run: Callable[[Tensors, Tensors, Lists, Hyper, Tensor | None, Tensor | None], None]
     fused: bool
 
 
@@ -62,7 +63,7 @@ def _take_back(lists: Lists, skip: Tensor | None) -> None:
 
 
 def _sgd(
-    params: list[Tensor], grads: list[Tensor], lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
+    params: Tensors, grads: Tensors, lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
 ) -> None:
     buffers = lists.get("momentum_buffer", [])
     torch._fused_sgd_(
@@ -83,7 +84,7 @@ def _sgd(
 
 def _adam_like(kernel: Callable[..., None]) -> Callable[..., None]:
     def run(
-        params: list[Tensor], grads: list[Tensor], lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
+        params: Tensors, grads: Tensors, lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
     ) -> None:
         _advance(lists, 1)  # the kernel reads the number of this step
         beta1, beta2 = hyper["betas"]
@@ -111,7 +112,7 @@ def _adam_like(kernel: Callable[..., None]) -> Callable[..., None]:
 
 
 def _adagrad(
-    params: list[Tensor], grads: list[Tensor], lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
+    params: Tensors, grads: Tensors, lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
 ) -> None:
     _advance(lists, 1)
     torch._fused_adagrad_(
@@ -134,7 +135,7 @@ _FOR_EACH: dict[str, Any] = {"foreach": True, "capturable": False, "differentiab
 
 
 def _rmsprop(
-    params: list[Tensor], grads: list[Tensor], lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
+    params: Tensors, grads: Tensors, lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
 ) -> None:
     buffers, means = lists.get("momentum_buffer", []), lists.get("grad_avg", [])
     rmsprop(
@@ -156,7 +157,7 @@ def _rmsprop(
 
 
 def _nadam(
-    params: list[Tensor], grads: list[Tensor], lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
+    params: Tensors, grads: Tensors, lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
 ) -> None:
     nadam(
         params,
@@ -178,7 +179,7 @@ def _nadam(
 
 
 def _radam(
-    params: list[Tensor], grads: list[Tensor], lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
+    params: Tensors, grads: Tensors, lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
 ) -> None:
     radam(
         params,
@@ -198,7 +199,7 @@ def _radam(
 
 
 def _adamax(
-    params: list[Tensor], grads: list[Tensor], lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
+    params: Tensors, grads: Tensors, lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
 ) -> None:
     adamax(
         params,
@@ -217,7 +218,7 @@ def _adamax(
 
 
 def _adadelta(
-    params: list[Tensor], grads: list[Tensor], lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
+    params: Tensors, grads: Tensors, lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
 ) -> None:
     adadelta(
         params,

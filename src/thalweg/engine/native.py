@@ -20,6 +20,8 @@ __all__ = ["NativeEngine"]
 
 _DEVICES = ("cpu", "cuda", "mps")
 _FUSED_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_STRIDED = {torch.strided}
+_PLAIN = {float, int, bool, str, type(None)}  # asked first: isinstance with Tensor is slow
 _FOR_EACH_DTYPES = (torch.float32, torch.float64)
 
 
@@ -28,10 +30,11 @@ class _Layout:
     """The tensors of one call as a kernel takes them, kept while they stay the same objects of the same layout."""
 
     kernel: Kernel
-    dtype: torch.dtype
+    dtypes: set[torch.dtype]
     strides: list[tuple[int, ...]]
     lists: dict[str, list[Tensor]]
-    state_tensors: list[Tensor]
+    names: list[str]
+    tensors: list[Tensor]
 
 
 class NativeEngine(Engine):
@@ -58,9 +61,9 @@ class NativeEngine(Engine):
     def step(
         self,
         rule: Rule,
-        params: Sequence[Tensor],
-        grads: Sequence[Tensor],
-        states: Sequence[State],
+        params: list[Tensor],
+        grads: list[Tensor],
+        states: list[State],
         hyper: Hyper,
         scale: Tensor | None = None,
         *,
@@ -77,10 +80,10 @@ class NativeEngine(Engine):
         if layout is None or rounder is not None or not _takes(layout, grads, hyper, skip):
             self._split(rule, params, grads, states, hyper, scale, skip=skip, rounder=rounder, overwrite=overwrite)
             return
-        inner, wrappers = _unwrapped(rule)
-        _run(inner, layout, list(params), list(grads), hyper, scale, skip, overwrite, wrappers, states)
+        wrappers = _unwrapped(rule)[1] if isinstance(rule, Wrapper) else []
+        _run(layout, params, grads, hyper, scale, skip, overwrite, wrappers, states)
 
-    def _lay_out(self, rule: Rule, params: Sequence[Tensor], states: Sequence[State], hyper: Hyper) -> _Layout | None:
+    def _lay_out(self, rule: Rule, params: list[Tensor], states: list[State], hyper: Hyper) -> _Layout | None:
         """Return the layout where one kernel call can take all parameters, else None."""
         inner, _ = _unwrapped(rule)
         if not params:
@@ -107,18 +110,19 @@ class NativeEngine(Engine):
             lists[name] = [state[name] for state in states]
         return _Layout(
             kernel,
-            first.dtype,
+            {first.dtype},
             [param.stride() for param in params],
             lists,
+            names,
             [tensor for name in names for tensor in lists[name]],
         )
 
     def _split(
         self,
         rule: Rule,
-        params: Sequence[Tensor],
-        grads: Sequence[Tensor],
-        states: Sequence[State],
+        params: list[Tensor],
+        grads: list[Tensor],
+        states: list[State],
         hyper: Hyper,
         scale: Tensor | None,
         *,
@@ -127,7 +131,7 @@ class NativeEngine(Engine):
         overwrite: bool,
     ) -> None:
         """Run each dtype and device together as far as a kernel takes them, and the rest through the reference."""
-        inner, wrappers = _unwrapped(rule)
+        wrappers = _unwrapped(rule)[1]
         buckets: dict[tuple[torch.device, torch.dtype], list[int]] = {}
         rest: list[int] = []
         for index, (param, grad) in enumerate(zip(params, grads, strict=True)):
@@ -146,7 +150,7 @@ class NativeEngine(Engine):
             some = [params[i] for i in rows], [grads[i] for i in rows], [states[i] for i in rows]
             layout = self._lay_out(rule, some[0], some[2], hyper)
             assert layout is not None, "each of them had a layout alone"
-            _run(inner, layout, some[0], some[1], hyper, scale, skip, overwrite, wrappers, some[2])
+            _run(layout, some[0], some[1], hyper, scale, skip, overwrite, wrappers, some[2])
 
 
 def _unwrapped(rule: Rule) -> tuple[Rule, list[Wrapper]]:
@@ -162,27 +166,23 @@ def _wrapper_names(rule: Rule) -> tuple[str, ...]:
     return tuple(name for wrapper in _unwrapped(rule)[1] for name in wrapper.state_names)
 
 
-def _still_fits(layout: _Layout, params: Sequence[Tensor], states: Sequence[State]) -> bool:
+def _still_fits(layout: _Layout, params: list[Tensor], states: list[State]) -> bool:
     """Whether the parameters have kept their layout and the states their tensors (``.data`` and dicts can be set)."""
-    for param, stride in zip(params, layout.strides, strict=True):
-        if param.stride() != stride or param.dtype is not layout.dtype:
-            return False
-    names = [name for name in layout.lists if name != "flat_step"]
-    now = [state.get(name) for name in names for state in states]
-    return len(now) == len(layout.state_tensors) and all(map(is_, now, layout.state_tensors))
+    if [param.stride() for param in params] != layout.strides or {param.dtype for param in params} != layout.dtypes:
+        return False
+    return all(map(is_, [state.get(name) for name in layout.names for state in states], layout.tensors))
 
 
-def _takes(layout: _Layout, grads: Sequence[Tensor], hyper: Hyper, skip: Tensor | None) -> bool:
+def _takes(layout: _Layout, grads: list[Tensor], hyper: Hyper, skip: Tensor | None) -> bool:
     """Whether the kernel can take these gradients and this skipping."""
     if skip is not None and not layout.kernel.fused:
         return False
     if _has_tensors(hyper) or ("momentum_buffer" in layout.lists and hyper["momentum"] == 0):
         return False
-    return all(grad.dtype is layout.dtype and grad.layout is torch.strided for grad in grads)
+    return {grad.dtype for grad in grads} == layout.dtypes and {grad.layout for grad in grads} == _STRIDED
 
 
 def _run(
-    rule: Rule,
     layout: _Layout,
     params: list[Tensor],
     grads: list[Tensor],
@@ -191,14 +191,15 @@ def _run(
     skip: Tensor | None,
     overwrite: bool,
     wrappers: list[Wrapper],
-    states: Sequence[State],
+    states: list[State],
 ) -> None:
     grad_scale = None
     fused = layout.kernel.fused
-    if fused:
-        for index, (grad, stride) in enumerate(zip(grads, layout.strides, strict=True)):
-            if grad.stride() != stride:
-                grads[index] = torch.empty_like(params[index]).copy_(grad)
+    if fused and [grad.stride() for grad in grads] != layout.strides:
+        grads = [
+            grad if grad.stride() == stride else torch.empty_like(param).copy_(grad)
+            for param, grad, stride in zip(params, grads, layout.strides, strict=True)
+        ]
     if scale is not None:
         if not overwrite:
             grads = list(torch._foreach_mul(grads, scale.to(grads[0].dtype)))
@@ -223,7 +224,7 @@ def _wrap(wrapper: Wrapper, param: Tensor, state: State, hyper: Hyper, skip: Ten
             target.copy_(value if keep is None else torch.where(keep.to(value.device), target, value))
 
 
-def _side_by_side(states: Sequence[State], device: torch.device) -> Tensor:
+def _side_by_side(states: list[State], device: torch.device) -> Tensor:
     """Move the 0-dim step counters into one tensor, of which each state keeps its element; return that tensor."""
     flat = torch.stack([state["step"].to(device=device, dtype=torch.float32) for state in states])
     for index, state in enumerate(states):
@@ -233,8 +234,11 @@ def _side_by_side(states: Sequence[State], device: torch.device) -> Tensor:
 
 def _has_tensors(hyper: Hyper) -> bool:
     """Whether a hyperparameter is a tensor, which the kernels take in part or not at all."""
-    for value in hyper.values():
-        if isinstance(value, Tensor) or (type(value) is tuple and any(isinstance(item, Tensor) for item in value)):
+    for name, value in hyper.items():
+        kind = type(value)
+        if kind in _PLAIN or name == "params":
+            continue
+        if isinstance(value, Tensor) or (kind is tuple and any(isinstance(item, Tensor) for item in value)):
             return True
     return False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -41,9 +40,9 @@ class ReferenceEngine(Engine):
     def step(
         self,
         rule: Rule,
-        params: Sequence[Tensor],
-        grads: Sequence[Tensor],
-        states: Sequence[State],
+        params: list[Tensor],
+        grads: list[Tensor],
+        states: list[State],
         hyper: Hyper,
         scale: Tensor | None = None,
         *,
@@ -65,8 +64,8 @@ class ReferenceEngine(Engine):
 
 def _sparse_refused(rule: Rule, param: Tensor, grad: Tensor) -> TypeError:
     return TypeError(
-        f"{type(rule).__name__}: the gradient of a parameter of shape {tuple(param.shape)} is {grad.layout}"
-        ", and this rule takes dense gradients; use SGD or Adagrad, or Embedding(..., sparse=False)."
+        f"{type(rule).__name__}: the gradient of a parameter of shape {tuple(param.shape)} is {grad.layout}, "
+        "and this rule takes dense gradients; use SGD or Adagrad, or Embedding(..., sparse=False)."
     )
 
 

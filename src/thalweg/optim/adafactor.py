@@ -118,7 +118,7 @@ class Adafactor(Rule):
             self._check("lr", low=0.0)
         elif not self.relative_step:
             raise ValueError(
-                "Adafactor: lr=None needs relative_step=True, because there is no rate otherwise; pass a rate, e.g. 1e-3."
+                "Adafactor: lr=None needs relative_step=True, as there is no rate otherwise; pass one, e.g. 1e-3."
             )
         if self.warmup_init and not (self.relative_step and self.lr is None):
             raise ValueError(
