@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -67,7 +68,15 @@ class BinaryCrossEntropy(Elementwise):
                 "one per label (dim 1 of the output); pass it flat."
             )
         for value in weights.reshape(-1).tolist():
-            check_number("BinaryCrossEntropy", "pos_weight", value, low=0.0, high=float("inf"), high_open=True)
+            check_number(
+                "BinaryCrossEntropy",
+                "pos_weight",
+                value,
+                low=0.0,
+                high=math.inf,
+                high_open=True,
+                advice="choose a finite number",
+            )
         plain = weights.tolist()
         object.__setattr__(self, "pos_weight", tuple(plain) if weights.dim() else plain)
         object.__setattr__(self, "_pos_weight", weights)

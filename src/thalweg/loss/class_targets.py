@@ -85,7 +85,7 @@ class ClassLoss(Loss):
                     f"class_weight[{index}]",
                     value,
                     low=0.0,
-                    high=float("inf"),
+                    high=math.inf,
                     high_open=True,
                     advice="0 drops a class",
                 )

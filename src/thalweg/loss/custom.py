@@ -97,7 +97,7 @@ class Custom(Loss):
 
     def __call__(self, output: Any, target: Any, row_weight: Tensor | None = None) -> tuple[Tensor, Weight]:
         if row_weight is not None:
-            return self.weigh_rows(output, target, row_weight)
+            return self.weigh_rows(output, target, row_weight, blank=False)
         value = self.fn(output, target)
         kind = self._kind_of(value, output, target)
         if kind == "pair":
@@ -126,7 +126,7 @@ class Custom(Loss):
         if row_weight is not None:
             check_row_weight(f"Custom({self.name})", _rows(output, target), row_weight)
             with torch.no_grad():
-                self.weigh_rows(output, target, row_weight)
+                self.weigh_rows(output, target, row_weight, blank=False)
 
     def specialise(self, output: Any, target: Any, targets: Tensor | None = None) -> Custom:
         """Return the same loss knowing what its function returns; calls it once, without gradients."""

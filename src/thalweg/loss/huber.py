@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch.nn.functional as F
@@ -43,7 +44,16 @@ class Huber(Elementwise):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("Huber", "delta", self.delta, low=0.0, low_open=True, high=float("inf"), high_open=True)
+        check_number(
+            "Huber",
+            "delta",
+            self.delta,
+            low=0.0,
+            low_open=True,
+            high=math.inf,
+            high_open=True,
+            advice="choose a finite number",
+        )
 
     def elements(self, output: Tensor, target: Tensor, reduction: str) -> Tensor:
         return F.huber_loss(output, target, reduction=reduction, delta=self.delta)

@@ -52,7 +52,8 @@ class Loss(ABC):
                 a batch exceeds float16's largest number, 65504, easily.
             target: What it should have returned; shapes and dtypes as the loss says.
             row_weight: (B,), finite and >= 0, or a bool mask; multiplies each row's sum *and* weight. A row of weight 0
-                contributes nothing, also where its loss is infinite.
+                contributes nothing to the sum, the weight and the gradient, even where it holds NaN (a user's own loss
+                cannot promise the last).
 
         Returns:
             The sum, a 0-dim tensor, and the weight: a Python ``int`` where it is known without looking at the values
@@ -104,8 +105,20 @@ class Loss(ABC):
         """Return the predictions for *output*: the activation applied."""
         return activate(self.activation, output)
 
-    def weigh_rows(self, output: Tensor, target: Tensor, row_weight: Tensor) -> tuple[Tensor, Weight]:
-        """Return the sum and weight with each row multiplied by *row_weight* (B,)."""
+    def weigh_rows(self, output: Any, target: Any, row_weight: Tensor, *, blank: bool = True) -> tuple[Tensor, Weight]:
+        """Return the sum and weight with each row multiplied by *row_weight* (B,).
+
+        Args:
+            output: What the model returned.
+            target: What it should have returned.
+            row_weight: (B,) weights or a bool mask.
+            blank: Put zeros where the weight is 0, in output and target, so that no NaN in such a row reaches the
+                gradient either. False where zeros may not be valid (a loss of unknown form).
+        """
+        if blank and row_weight.shape == output.shape[:1]:
+            kept = row_weight != 0
+            output = torch.where(kept.view(-1, *(1,) * (output.dim() - 1)), output, 0)
+            target = torch.where(kept.view(-1, *(1,) * (target.dim() - 1)), target, 0)
         sums, weights = self.per_row(output, target)
         if row_weight.shape != sums.shape:
             raise ValueError(
@@ -113,7 +126,7 @@ class Loss(ABC):
                 f"rows; each row has one weight, so pass shape ({sums.shape[0]},)."
             )
         row_weight = row_weight.to(sums.dtype)
-        # where, not only *: a masked row may hold an infinite loss, and 0 * inf is NaN.
+        # where, not only *: a row left out may hold an infinite loss, and 0 * inf is NaN
         total = torch.where(row_weight == 0, 0.0, sums * row_weight).sum()
         if isinstance(weights, int):
             return total, row_weight.sum() * weights

@@ -92,7 +92,7 @@ cross_entropy, huber, mae, mse, nll.
     if reduction not in ("mean", "sum"):
         raise ValueError(f"loss {obj!r}: reduction={reduction!r} must be 'mean' or 'sum'; leave it out for 'mean'.")
     _check_options(f"loss {obj!r}", options, (*_fields(kind), "reduction"))
-    loss = kind(**{key: _resolved(value) if key == "activation" else value for key, value in options.items()})
+    loss = kind(**{key: _read(key, value) for key, value in options.items()})
     return Total(loss) if reduction == "sum" else loss
 
 
@@ -124,7 +124,10 @@ def make_penalty(obj: Any, /, **options: Any) -> Penalty:
 
 
 def to_dict(obj: Loss | Penalty) -> dict[str, Any]:
-    """Return *obj* as plain data: its name and the options that differ from their defaults.
+    """Return *obj* as plain data that TOML and JSON can hold.
+
+    These are its name and the options that differ from their defaults; None is
+    written "none", because TOML has no null.
 
     Raises:
         ValueError: a function that cannot be imported by name (a lambda, one inside another, one of ``__main__``).
@@ -176,6 +179,8 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
+    if value is None:
+        return "none"
     return _path(value) if callable(value) else value
 
 
@@ -202,14 +207,19 @@ def _module_options(obj: TorchLoss) -> dict[str, Any]:
 
 def _path(obj: Callable[..., Any]) -> str:
     """Return ``"package.module:name"`` for what can be imported by it."""
-    module, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", "")
-    if module and module != "__main__" and name and "<" not in name:
-        path = f"{module}:{name}"
-        if _imported("loss", path) is obj:
-            return path
+    module = getattr(obj, "__module__", None)
+    for name in (getattr(obj, "__qualname__", ""), getattr(obj, "__name__", "")):
+        if not module or module == "__main__" or not name or "<" in name:
+            continue
+        try:
+            found = _imported("loss", f"{module}:{name}")
+        except ValueError:
+            continue
+        if found is obj:
+            return f"{module}:{name}"
     raise ValueError(
         f"loss: {obj!r} cannot be written down, because it cannot be imported by a name; define it with def or class "
-        "in a module of its own."
+        f"in a module of its own."
     )
 
 
@@ -224,6 +234,13 @@ def _imported(where: str, path: str) -> Any:
             f"{where}: {path!r} cannot be imported ({error}); write it as 'package.module:name'."
         ) from None
     return found
+
+
+def _read(key: str, value: Any) -> Any:
+    """Return an option of plain data as the loss takes it: TOML has no null, so None is written "none"."""
+    if key == "activation":
+        return _resolved(value)
+    return None if value == "none" else value
 
 
 def _resolved(value: Any) -> Any:

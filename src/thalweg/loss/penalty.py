@@ -38,6 +38,7 @@ Source: I. Loshchilov, F. Hutter, Decoupled weight decay regularization, ICLR 20
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ class L2(Penalty):
     wd: float
 
     def __post_init__(self) -> None:
-        check_number("L2", "wd", self.wd, low=0.0, high=float("inf"), high_open=True)
+        check_number("L2", "wd", self.wd, low=0.0, high=math.inf, high_open=True, advice="choose a finite number")
 
     def one(self, param: Tensor) -> Tensor:
         return self.wd * full_precision(param).square().sum()
@@ -128,7 +129,7 @@ class L1(Penalty):
     wd: float
 
     def __post_init__(self) -> None:
-        check_number("L1", "wd", self.wd, low=0.0, high=float("inf"), high_open=True)
+        check_number("L1", "wd", self.wd, low=0.0, high=math.inf, high_open=True, advice="choose a finite number")
 
     def one(self, param: Tensor) -> Tensor:
         return self.wd * full_precision(param).abs().sum()

@@ -6,6 +6,7 @@ A new name is a line in one of the tables.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,6 +84,8 @@ def make(obj: Any, output: Any, target: Any, loss: LossLike) -> torchmetrics.Met
     ``average_precision`` are macro (the plain mean over classes); ``"f1_micro"``, ``"f1_weighted"`` and so on say
     otherwise, in scikit-learn's words. ``"top5_accuracy"`` counts a row as right when its class is among the five
     with the highest scores.
+
+    ``auroc``, ``average_precision`` and ``spearman`` keep every prediction until they are computed.
 
     Args:
         obj: A name in ``CLASSIFICATION``, ``REGRESSION`` or ``ALIASES``; a ``torchmetrics.Metric`` or
@@ -207,7 +210,10 @@ def _regression(name: str, plain: str, output: Any, target: Any, loss: LossLike)
             f"prediction is {tuple(prediction.shape)}; use mse, mae or rmse, or a function of (prediction, target)."
         )
     suffix, options = REGRESSION[plain]
-    metric: torchmetrics.Metric = getattr(torchmetrics.regression, suffix)(**options)
+    with warnings.catch_warnings():
+        # make's docstring says it; a warning at every start of a run says it to nobody
+        warnings.filterwarnings("ignore", message=r"Metric `SpearmanCorrcoef` will save all", category=UserWarning)
+        metric: torchmetrics.Metric = getattr(torchmetrics.regression, suffix)(**options)
     return metric if prediction.device.type == "mps" else metric.set_dtype(torch.float64)
 
 
