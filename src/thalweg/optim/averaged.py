@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thalweg.errors import check_number
-from thalweg.optim.base import Hyper, Rule, State, counter
+from thalweg.optim.base import Hyper, Rule, State, counter, scalar_dtype
 from thalweg.optim.wrapper import Wrapper
 
 __all__ = ["Averaged"]
@@ -93,12 +93,14 @@ class Averaged(Wrapper):
 
     def wrap(self, param: Tensor, state: State, hyper: Hyper) -> tuple[Tensor, State]:
         step, average = state["average_step"] + 1, state["average"]
-        since, every = step - hyper["average_start"], hyper["average_every"]
+        exact = scalar_dtype(average)
+        since, every = (step - hyper["average_start"]).to(exact), hyper["average_every"]
         count = torch.clamp(torch.floor(since / every), min=1.0)
-        keep = 1 - 1 / count if hyper["average_decay"] is None else torch.where(count > 1, hyper["average_decay"], 0.0)
+        decay = 1 - 1 / count if hyper["average_decay"] is None else hyper["average_decay"]
+        keep = torch.where(count > 1, decay, torch.zeros_like(count))
         # Written from the new weights, so that the first average is exactly them.
         wide = param.to(average.dtype)
-        moved = wide - keep.to(average.dtype) * (wide - average)
+        moved = wide - keep * (wide - average)
         due = (since > 0) & (since % every == 0)
         return param, {"average": torch.where(due, moved, average), "average_step": step}
 

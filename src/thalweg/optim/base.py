@@ -13,6 +13,8 @@ from torch import Tensor
 
 from thalweg.errors import check_number
 
+from .materialise import materialise
+
 __all__ = [
     "Hyper",
     "Rule",
@@ -247,7 +249,7 @@ def bias_correction(beta: Any, step: Tensor, like: Tensor) -> Tensor:
     """
     exact = step if step.device.type == "mps" else step.to(torch.float64)
     log_beta = torch.log(beta.to(exact.dtype)) if isinstance(beta, Tensor) else _log(beta)
-    return (-torch.expm1(exact * log_beta)).to(scalar_dtype(like))
+    return materialise((-torch.expm1(exact * log_beta)).to(scalar_dtype(like)))
 
 
 def scalar_dtype(like: Tensor) -> torch.dtype:
