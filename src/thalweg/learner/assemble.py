@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import data as datas
-from ..data import Source
-from ..engine import RuleOptimizer
-from ..errors import did_you_mean, listing
-from ..loop import (
+from thalweg import data as datas
+from thalweg.data import Source
+from thalweg.engine import RuleOptimizer
+from thalweg.errors import did_you_mean, listing
+from thalweg.loop import (
     EagerStep,
     EarlyStopping,
     History,
@@ -26,8 +26,9 @@ from ..loop import (
     memory,
     restore,
 )
-from ..loop.averaging import averaging
-from ..objective import Objective
+from thalweg.loop.averaging import averaging
+from thalweg.loop.compiled import CompiledStep, auto_compiles
+from thalweg.objective import Objective
 from .checks import prepare_loss
 from .resolve import make_schedules
 
@@ -70,6 +71,34 @@ def make_sources(
     return train, held
 
 
+def make_stepper(
+    learner: Learner, objective: Objective, precision: Precision, rates: Rates, settings: Settings, total: int | None
+) -> tuple[EagerStep, str]:
+    """Return what makes the updates, eager or compiled, and why it was chosen.
+
+    Raises:
+        ValueError: a compiled step was asked for where there cannot be one.
+    """
+    optimizer = learner.optimizer
+    compiles, why = auto_compiles(optimizer, total, settings.accumulate, precision)
+    if learner.step == "compiled":
+        if not isinstance(optimizer, RuleOptimizer) or settings.accumulate > 1 or precision.scaler is not None:
+            raise ValueError(f"Learner: step='compiled' was asked for, but {why}; use step='auto' or 'eager'.")
+        compiles, why = True, "the whole step is compiled, as asked"
+    if compiles and learner.step != "eager":
+        assert isinstance(optimizer, RuleOptimizer), "auto_compiles takes only ours"
+        return CompiledStep(objective, optimizer, precision, rates, strict=learner.step == "compiled"), why
+    ours = isinstance(optimizer, RuleOptimizer)
+    eager = EagerStep(
+        objective,
+        optimizer,
+        precision,
+        clip_norm=None if ours else learner.clip_norm,
+        clip_value=None if ours else learner.clip_value,
+    )
+    return eager, "asked for" if learner.step == "eager" else why
+
+
 def updates_per_epoch(source: Source, accumulate: int) -> int | None:
     """Return the real updates in an epoch: a last window that is not full counts as one."""
     return None if source.steps_per_epoch is None else -(-source.steps_per_epoch // accumulate)
@@ -109,14 +138,7 @@ def assemble(
     rates = Rates(learner.optimizer, schedules)
     history = History()
     recorder = Recorder(history, rates.names)
-    ours = isinstance(learner.optimizer, RuleOptimizer)
-    stepper = EagerStep(
-        objective,
-        learner.optimizer,
-        precision,
-        clip_norm=None if ours else learner.clip_norm,
-        clip_value=None if ours else learner.clip_value,
-    )
+    stepper, _ = make_stepper(learner, objective, precision, rates, settings, total)
     plan = plan_of(learner, source, settings, rates, total, per_epoch, schedules)
     directory = _directory(run_dir, None if resume is None else resume[0])
     run = Run(

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .. import data as datas
-from .. import loop
-from .. import loss as losses
-from ..errors import check_number
-from ..loop import EarlyStopping, GroupRow, History, Hook, LayerGroup, Plan, Precision, Settings
-from ..loss import Loss, Penalty
-from ..objective import Objective
+from thalweg import data as datas
+from thalweg import loop
+from thalweg import loss as losses
+from thalweg.errors import check_number, unknown_name
+from thalweg.loop import EarlyStopping, GroupRow, History, Hook, LayerGroup, Plan, Precision, Settings
+from thalweg.loss import Loss, Penalty
+from thalweg.objective import Objective
 from .assemble import assemble, make_sources, planned
 from .checks import prepare_loss
 from .metrics import make_metrics, metric_names
@@ -56,6 +56,8 @@ class Learner:
         seed: of data order and of what the model draws during fit; None takes both from torch's global generator.
         compile: run the model through ``torch.compile``.
         engine: how updates are executed: ``"auto"``, ``"reference"`` or ``"torch"``.
+        step: ``"eager"``, ``"compiled"`` (forward, loss, backward and update as one compiled call), or ``"auto"``:
+            compiled where the number of updates is past what compiling costs.
         activation: how outputs become predictions, for a loss that does not know.
 
     Raises:
@@ -90,6 +92,7 @@ class Learner:
         seed: int | None = None,
         compile: bool = False,
         engine: str = "auto",
+        step: str = "auto",
         activation: str | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
@@ -111,6 +114,9 @@ class Learner:
         self.schedule = schedule
         self.seed = seed
         self.engine = engine
+        if step not in ("auto", "eager", "compiled"):
+            raise unknown_name("Learner", "step", step, ("auto", "eager", "compiled"))
+        self.step = step
         self._given, self._lr = optimizer, lr
         self._no_decay, self._overrides = no_decay, overrides
         self.layers: list[LayerGroup] | None = None

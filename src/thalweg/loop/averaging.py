@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ..data import Source, split
-from ..engine import RuleOptimizer
+from thalweg.data import Source, split
+from thalweg.engine import RuleOptimizer
 
 if TYPE_CHECKING:
     from .run import Run

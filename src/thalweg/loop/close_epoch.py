@@ -48,6 +48,7 @@ def close_epoch(run: Run, seconds: float) -> dict[str, float]:
         "loss": run.epoch_sum / run.epoch_weight if run.epoch_weight else 0.0,
     }
     run.epoch_sum = run.epoch_weight = 0.0
+    run.stepper.settle()
     if run.valid is not None:
         weights = nullcontext() if run.before_evaluation is None else run.before_evaluation()
         with weights:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data import Source, split
-from ..objective import Objective, logits_of
+from thalweg.data import Source, split
+from thalweg.objective import Objective, logits_of
 from .precision import Precision
 
 __all__ = ["eval_mode", "evaluate", "predict"]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..checkpoint import write_text, write_whole
+from thalweg.checkpoint import write_text, write_whole
 from .history import Array, History, csv_text
 
 __all__ = ["RunDirectory", "environment"]

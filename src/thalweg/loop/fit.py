@@ -43,6 +43,7 @@ def fit(run: Run) -> History:
                 if run.directory is not None and interval.epoch_is_due(run.epoch, run.epoch == run.settings.epochs):
                     save_checkpoint(run)
         finally:
+            run.stepper.settle()
             flush(run, judge=False)
         if run.stop_reason:
             run.history.event(run.step, "stopped", run.stop_reason)
@@ -64,6 +65,7 @@ def train_epoch(run: Run, progress: Progress) -> bool:
     save_at = every.count if run.directory is not None and every.unit == "steps" else 0
     run.objective.model.train()
     run.call("on_epoch_begin")
+    stepper.begin_epoch()
     held = 0
     for batch in run.source.batches(run.epoch, run.batch):
         if held == 0 and rates.active:

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import did_you_mean, listing
-from ..optim import Rule
+from thalweg.errors import did_you_mean, listing
+from thalweg.optim import Rule
 
 __all__ = ["GroupRow", "LayerGroup", "build_groups", "norm_parameters"]
 
@@ -137,10 +137,10 @@ def build_groups(
         key = (index, *sorted((k, repr(v)) for k, v in own.items()))
         if key not in groups:
             label = layer.label if layer is not None else ""
-            groups[key] = {"params": [], "names": [], "label": label, **own}
+            groups[key] = {"params": [], "param_names": [], "label": label, **own}
         group = groups[key]
         group["params"].append(param)
-        group["names"].append(name)
+        group["param_names"].append(name)
         decay = own.get("weight_decay", base_decay)
         lr = own.get("lr", rule.lr)
         rows.append(

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..draw import history as draw_history
-from ..draw import html_table
-from ..errors import unknown_name
+from thalweg.draw import history as draw_history
+from thalweg.draw import html_table
+from thalweg.errors import unknown_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

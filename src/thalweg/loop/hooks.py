@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..errors import check_number, unknown_name
+from thalweg.errors import check_number, unknown_name
 
 if TYPE_CHECKING:
     from .run import Run

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..draw import html_table, terminal_curve
-from ..optim import Rule
+from thalweg.draw import html_table, terminal_curve
+from thalweg.optim import Rule
 from .groups import GroupRow
 from .history import Array
 from .rates import Rates
@@ -141,7 +141,7 @@ class Plan:
 
     def plot(self) -> Figure:
         """Return the planned rate and momentum over the updates as a figure."""
-        from ..draw import schedule
+        from thalweg.draw import schedule
 
         steps = next(iter(self.curves.values()))[0] if self.curves else np.zeros(1)
         return schedule(steps, {name: values for name, (_, values) in self.curves.items()})

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..errors import unknown_name
+from thalweg.errors import unknown_name
 
 __all__ = ["Precision"]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..errors import unknown_name
-from ..schedule import Schedule
+from thalweg.errors import unknown_name
+from thalweg.schedule import Schedule
 
 if TYPE_CHECKING:
     from .run import Run

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..data import Source
-from ..objective import Objective
+from thalweg.data import Source
+from thalweg.objective import Objective
 from .history import History
 from .hooks import Hook
 from .precision import Precision

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ..errors import check_number
+from thalweg.errors import check_number
 
 __all__ = ["Every", "Settings"]
 

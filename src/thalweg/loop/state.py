@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import flatten, latest, load, restore_rng, save, snapshot_rng, unflatten
+from thalweg.checkpoint import flatten, latest, load, restore_rng, save, snapshot_rng, unflatten
 from .history import History
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def collect(run: Run) -> dict[str, Any]:
     """
     rng_tensors, rng_plain = snapshot_rng()
     arrays, history = run.history.state()
+    run.stepper.settle()
     return {
         "seed": run.seed,
         "model": dict(run.module.state_dict()),

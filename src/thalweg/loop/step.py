@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data import split
-from ..engine import RuleOptimizer, clip_coefficient, total_norm
-from ..objective import Objective
+from thalweg.data import split
+from thalweg.engine import RuleOptimizer, clip_coefficient, total_norm
+from thalweg.objective import Objective
 from .precision import Precision
 
 __all__ = ["EagerStep"]
@@ -177,6 +177,12 @@ class EagerStep:
         with torch.enable_grad():
             loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
+
+    def begin_epoch(self) -> None:
+        """Before an epoch's first batch."""
+
+    def settle(self) -> None:
+        """Make the optimizer's state complete: called before anyone reads it."""
 
     def clear(self) -> None:
         """Forget the window's loss; called after it was recorded."""

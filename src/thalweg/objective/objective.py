@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..loss import Loss, Penalty
+from thalweg.loss import Loss, Penalty
 
 __all__ = ["Objective", "Parts", "logits_of"]
 
