@@ -132,12 +132,23 @@ class _Encode(_Name):
         return text.encode("latin-1")
 
 
+class _EmptyBytes(_Name):
+    """Stands for ``bytes``, without arguments: so protocol 2 writes an empty array's content."""
+
+    __slots__ = ()
+
+    def __call__(self) -> bytes:
+        return b""
+
+
 def _admitted() -> dict[tuple[str, str], _Name]:
     """Return the names that arrays need, made anew for each file so that no file can leave something behind."""
     names: dict[tuple[str, str], _Name] = {
         ("numpy", "ndarray"): _Name("numpy.ndarray"),
         ("numpy", "dtype"): _MakeDtype("numpy.dtype"),
         ("_codecs", "encode"): _Encode("_codecs.encode"),
+        ("__builtin__", "bytes"): _EmptyBytes("bytes"),
+        ("builtins", "bytes"): _EmptyBytes("bytes"),
     }
     for core in ("numpy.core", "numpy._core"):
         names[f"{core}.multiarray", "_reconstruct"] = _MakeArray("_reconstruct")
@@ -197,7 +208,7 @@ def read_array_pickle(path: str | Path) -> Any:
     try:
         return _arrays_of(_ArrayUnpickler(io.BytesIO(data)).load())
     except (pickle.UnpicklingError, EOFError) as error:
-        reason = str(error)
+        reason = " ".join(str(error).split())
     except (TypeError, AttributeError, ValueError, KeyError, IndexError, OverflowError, MemoryError) as error:
         reason = f"{type(error).__name__}: {error}"  # what the machine raises when a program is not one of arrays
     except RecursionError:

@@ -36,15 +36,13 @@ def check_finite(name: str, values: Tensor, columns: Sequence[str] = (), place: 
     count = int(bad.sum())
     row, *rest = bad.nonzero()[0].tolist()
     value = values[(row, *rest)].item()
-    if len(rest) == 1 and columns:
-        where = f"row {row}, column {columns[rest[0]]!r}"
+    where = f"row {row}"
+    if len(rest) == 1:
+        where += f", column {columns[rest[0]]!r}" if columns else f", column {rest[0]}"
     elif rest:
-        where = f"row {row}, column {rest[0]}" if len(rest) == 1 else f"row {row}, position {tuple(rest)}"
-    else:
-        where = f"row {row}"
-    total = "the only such value" if count == 1 else f"{count} such values in {int(bad.flatten(1).any(1).sum())} rows"
-    if values.dim() == 1 and count > 1:
-        total = f"{count} such values"
+        where += f", position {tuple(rest)}"
+    rows = int(bad.reshape(len(bad), -1).any(1).sum())
+    total = "the only such value" if count == 1 else f"{count} such values in {rows} row{'s' if rows > 1 else ''}"
     raise ValueError(
         f"data: {name} is {value} in {place}{where} ({total}), and one such value turns every parameter into NaN; fill "
         "it or drop its row (float64 values beyond 3.4e38 become inf as float32)."
