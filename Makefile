@@ -9,9 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_BENCH := $(VENV)/.ready-bench
-# -qq: errors are shown, warnings about package indexes are not. --no-compile: Python compiles what is imported when
-# it is imported; compiling every file of every package takes a third of the set-up.
-INSTALL := $(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check -c constraints.txt
+# -qq: errors are shown, warnings about package indexes are not.
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench data

@@ -115,7 +115,7 @@ def page(filed: Iterable[dict[str, Any]]) -> str:
     head = [
         "# Benchmark results",
         "",
-        "Written by `make bench`. Ours and the peers run in alternation in one process run; the figures are medians.",
+        "Written by `make bench`. Ours and the peers alternate in one run; the figures are medians.",
         "A ratio of times below 1 means that ours is faster. *Not judged*: the two halves of the peer's own times",
         f"differed by more than {LARGEST_DISAGREEMENT:.0%}. *Floor*: what the machine allows at best.",
         "Each part keeps its own date and machine until that benchmark is run again.",
