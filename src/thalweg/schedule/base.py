@@ -183,8 +183,9 @@ class Schedule(ABC):
             block = steps[here]
             bases = base[here] if isinstance(base, np.ndarray) else base
             if missing := -len(block) % LANES:
-                block = np.pad(block, (0, missing), mode="edge")
-                bases = np.pad(bases, (0, missing), mode="edge") if isinstance(bases, np.ndarray) else bases
+                block = np.concatenate([block, block[-1:].repeat(missing)])
+                if isinstance(bases, np.ndarray):
+                    bases = np.concatenate([bases, bases[-1:].repeat(missing)])
             computed = self._values(block, bases)
             values[here] = computed[: len(computed) - missing]
         return values

@@ -43,7 +43,8 @@ class CosineRestarts(Curve):
             that is longer than the run or shorter than a step.
 
     Source: Loshchilov and Hutter, SGDR (ICLR 2017), section 3;
-    ``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``; with ``num_cycles`` Hugging Face's ``get_cosine_with_hard_restarts_schedule_with_warmup``.
+    ``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``; with ``num_cycles``
+    Hugging Face's ``get_cosine_with_hard_restarts_schedule_with_warmup``.
 
     >>> CosineRestarts(T_0=2, T_mult=2).value(np.arange(7), base=1.0).round(4)
     array([1.    , 0.5   , 1.    , 0.8536, 0.5   , 0.1464, 1.    ])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Self
 
 from thalweg.errors import unknown_name
@@ -18,13 +18,27 @@ __all__ = ["Curve"]
 class Curve(Schedule):
     """A schedule that is one formula of its own clock.
 
-    A subclass names its duration fields in ``durations`` and, in ``span``, the one that takes the steps that are left
-    when it is None; without a ``span`` it is endless. It provides :meth:`_curve`.
+    A subclass names its duration fields in ``durations`` (those that hold several also in ``lists``) and, in ``span``,
+    the one that takes the steps that are left when it is None; without a ``span`` it is endless. Its durations are at
+    least ``shortest``. It provides :meth:`_curve`.
 
     Args:
         every: ``"step"`` evaluates the formula at every update; ``"epoch"`` at whole epochs since its start, and then
             bare counts (``Step(step_size=30, every="epoch")``) are epochs.
         steps_per_epoch: updates in an epoch; filled in by ``resolve`` for ``every="epoch"``.
+
+    >>> import numpy as np
+    >>> from thalweg.schedule import Duration
+    >>> @dataclass(frozen=True, repr=False)
+    ... class Triangle(Curve):
+    ...     steps: Duration | None = None
+    ...     name = "triangle"
+    ...     def _curve(self, t, base):
+    ...         return base * np.maximum(1.0 - np.abs(2.0 * t / self.steps - 1.0), 0.0)
+    >>> Triangle("50%").resolve(16)
+    Triangle(steps=8)
+    >>> Triangle(4).value(np.arange(6), base=2.0)
+    array([0., 1., 2., 1., 0., 0.])
     """
 
     every: Literal["step", "epoch"] = field(default="step", kw_only=True)
@@ -32,6 +46,7 @@ class Curve(Schedule):
 
     durations: ClassVar[tuple[str, ...]] = ("steps",)
     span: ClassVar[str | None] = "steps"
+    lists: ClassVar[tuple[str, ...]] = ()
     shortest: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -39,8 +54,12 @@ class Curve(Schedule):
         who = type(self).__name__
         if self.every not in ("step", "epoch"):
             raise unknown_name(f"{who} every", "clock", self.every, ["step", "epoch"])
+        optional = {one.name for one in fields(self) if one.default is None}
         for name in self.durations:
-            for value in _each(getattr(self, name)):
+            given = getattr(self, name)
+            if given is None and name in optional:
+                continue
+            for value in given if name in self.lists and isinstance(given, tuple) else (given,):
                 check_duration(who, name, value, self.shortest)
 
     @property
@@ -65,7 +84,7 @@ class Curve(Schedule):
         return self.span is not None and getattr(self, self.span) is None
 
     def _fixed(self, clock: Clock) -> int | None:
-        return None if self._takes_rest else self._resolve(clock.within(None)).length
+        return None if self._takes_rest else self._resolve(clock).length
 
     def _resolve(self, clock: Clock) -> Self:
         who = type(self).__name__
@@ -127,7 +146,7 @@ class Curve(Schedule):
             )
         for name in self.durations:
             value = getattr(self, name)
-            if not all(isinstance(one, int) for one in _each(value)) or (self._takes_rest and name == self.span):
+            if (self._takes_rest and name == self.span) or any(isinstance(one, (float, str)) for one in _each(value)):
                 raise ValueError(f"{who}: {name}={value!r} is not a count yet; call .resolve(total_steps) first.")
 
     def _in_steps(self, ticks: IntArray, start: int, stop: int) -> IntArray:
@@ -142,6 +161,4 @@ class Curve(Schedule):
 
 
 def _each(value: Any) -> tuple[Any, ...]:
-    if value is None:
-        return ()
     return value if isinstance(value, tuple) else (value,)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -44,7 +43,6 @@ class TorchDriver:
         self.every = every
         self.monitor = monitor
         self.needs_metric = wants_metric(scheduler)
-        self._stepped = False
 
     @property
     def rates(self) -> list[float]:
@@ -66,16 +64,11 @@ class TorchDriver:
                 raise ValueError(f"{name}: step() needs the metric {self.monitor!r}, got none; pass it.")
             check_number(name, self.monitor, metric)
             self.scheduler.step(metric)  # type: ignore[arg-type]  # torch's own override
-        elif self._stepped:
-            self.scheduler.step()
         else:
-            # Torch looks for a call of optimizer.step() before its first step; an engine that runs a kernel directly
-            # makes none, and whoever calls this method says that the update was made.
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-                warnings.filterwarnings("ignore", message="Seems like `optimizer.step")
-                self.scheduler.step()
-        self._stepped = True
+            # The mark that optimizer.step() leaves, without which torch warns that the update was forgotten: an engine
+            # that runs a kernel directly does not call it, and whoever calls this method says that the update was made.
+            self.scheduler.optimizer._opt_called = True  # type: ignore[attr-defined]
+            self.scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the scheduler's state and the groups' numbers, as data that JSON keeps exactly.
@@ -92,7 +85,6 @@ class TorchDriver:
             "class": name,
             "scheduler": encoded(self.scheduler.state_dict(), name),
             "groups": encoded(groups, name),
-            "stepped": self._stepped,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -119,7 +111,6 @@ class TorchDriver:
                     group[key].fill_(value)
                 else:
                     group[key] = value
-        self._stepped = bool(state["stepped"])
 
 
 def _is_number(value: object) -> bool:
@@ -139,7 +130,7 @@ class TorchSchedule:
     Args:
         factory: a scheduler class or any callable ``optimizer → scheduler``; or a scheduler on the loop's optimizer.
         settings: keyword arguments of *factory*.
-        every: when it is stepped: ``"step"`` or ``"epoch"``; None: every epoch where it wants a metric, else every step.
+        every: when it is stepped: ``"step"`` or ``"epoch"``; None: per epoch where it wants a metric, else per step.
         monitor: the metric for those that want one.
     """
 
@@ -163,8 +154,8 @@ class TorchSchedule:
             )
         if scheduler.optimizer is not optimizer:
             raise ValueError(
-                f"from_torch: this {type(scheduler).__name__} belongs to another optimizer than the loop's; pass how to "
-                "make it instead, as in from_torch(lambda optimizer: …)."
+                f"from_torch: this {type(scheduler).__name__} belongs to another optimizer than the loop's; pass how "
+                "to make it instead, as in from_torch(lambda optimizer: …)."
             )
         return TorchDriver(scheduler, self.every or ("epoch" if wants_metric(scheduler) else "step"), self.monitor)
 

@@ -104,8 +104,8 @@ class Join(Schedule):
         open_parts = [i for i, length in enumerate(own) if length is None]
         if len(open_parts) > 1:
             raise ValueError(
-                f"Join: {' and '.join(names[i] for i in open_parts)} have no length of their own, so it is open how they "
-                f"share the steps; give all but one a length, as in {names[open_parts[0]]}(…).lasting(…)."
+                f"Join: {' and '.join(names[i] for i in open_parts)} have no length of their own, so it is open how "
+                f"they share the steps; give all but one a length, as in {names[open_parts[0]]}(…).lasting(…)."
             )
         needed = sum(length or 0 for length in own)
         if clock.available is not None and needed > clock.available:

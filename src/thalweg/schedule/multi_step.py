@@ -41,6 +41,7 @@ class MultiStep(Curve):
 
     name: ClassVar[str] = "multi_step"
     durations: ClassVar[tuple[str, ...]] = ("milestones",)
+    lists: ClassVar[tuple[str, ...]] = ("milestones",)
     span: ClassVar[str | None] = None
 
     def _check(self) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
+from torch.optim.lr_scheduler import LRScheduler
+
 from thalweg.errors import did_you_mean, listing, unknown_name
 
 from .base import Schedule
@@ -106,8 +108,6 @@ def make(given: object, where: str = "schedule", **settings: Any) -> Schedule:
 
 
 def _is_torch(given: object) -> bool:
-    from torch.optim.lr_scheduler import LRScheduler
-
     return isinstance(given, LRScheduler) or (isinstance(given, type) and issubclass(given, LRScheduler))
 
 
@@ -116,7 +116,8 @@ def _build(kind: type[Schedule], settings: Mapping[str, Any], where: str) -> Sch
     for name in settings:
         if name not in known:
             raise ValueError(
-                f"{where}: {kind.__name__} has no setting {name!r}.{did_you_mean(name, known)} It has: {listing(known)}."
+                f"{where}: {kind.__name__} has no setting {name!r}.{did_you_mean(name, known)} "
+                f"It has: {listing(known)}."
             )
     missing = [name for name, field in known.items() if field.default is MISSING and name not in settings]
     if missing:
@@ -141,7 +142,7 @@ def to_dict(schedule: Schedule) -> dict[str, Any]:
         ValueError: a class that has no name here; a function that cannot be imported by name.
 
     >>> to_dict(Cosine(100))
-    {'name': 'cosine', 'steps': 100, 'eta_min': 0.0, 'num_cycles': 0.5, 'every': 'step'}
+    {'name': 'cosine', 'every': 'step', 'steps': 100, 'eta_min': 0.0, 'num_cycles': 0.5}
     >>> from_dict(to_dict(Warmup("10%") >> Cosine())) == Warmup("10%") >> Cosine()
     True
     """
@@ -162,8 +163,8 @@ def _plain(value: Any) -> Any:
         path = import_path(value)
         if path is None:
             raise ValueError(
-                f"to_dict: {value!r} has no name to import it by, so it cannot be written as plain data; define it with "
-                "def at the top of a module."
+                f"to_dict: {value!r} has no name to import it by, so it cannot be written as plain data; define it "
+                "with def at the top of a module."
             )
         return path
     return value

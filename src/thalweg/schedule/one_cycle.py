@@ -37,8 +37,8 @@ class _Phases(Curve):
         check_number(who, "pct_start", self.pct_start, low=0.0, low_open=True, high=1.0, high_open=True, advice=advice)
         if self.three_phase and self.pct_start >= 0.5:
             raise ValueError(
-                f"{who}: pct_start={self.pct_start} must be < 0.5 with three_phase=True, because the fall takes as long "
-                "as the rise and a third phase follows; lower pct_start."
+                f"{who}: pct_start={self.pct_start} must be < 0.5 with three_phase=True, because the fall takes as "
+                "long as the rise and a third phase follows; lower pct_start."
             )
         if self.anneal_strategy not in ANNEALING:
             raise unknown_name(f"{who} anneal_strategy", "strategy", self.anneal_strategy, ANNEALING)
@@ -60,8 +60,9 @@ class _Phases(Curve):
         ends = self._ends()
         if any(after <= before for before, after in zip([0.0, *ends], ends, strict=False)):
             raise ValueError(
-                f"{type(self).__name__}: pct_start={self.pct_start} of {self.steps} steps leaves a phase without a step "
-                f"(the phases would end at {', '.join(f'{end:g}' for end in ends)}); train longer or move pct_start."
+                f"{type(self).__name__}: pct_start={self.pct_start} of {self.steps} steps leaves a phase without a "
+                f"step (the phases would end at {', '.join(f'{end:g}' for end in ends)}); train longer or move "
+                "pct_start."
             )
 
     def _way(self, t: IntArray, values: list[Base]) -> FloatArray:
@@ -73,9 +74,11 @@ class _Phases(Curve):
         phase = np.searchsorted(ends[:-1], t, side="left")
         starts = [0.0, *ends[:-1]]
         for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            # Every phase is evaluated over the whole block, so that no value depends on how the block is split.
-            time = np.clip(t, start, end) - start
-            result = np.where(phase == i, between(shape, values[i], values[i + 1], time, end - start), result)
+            here = phase == i
+            if here.any():
+                # Over the whole block, so that no value depends on where the block is split.
+                time = np.clip(t.astype(np.float64), start, end) - start
+                result = np.where(here, between(shape, values[i], values[i + 1], time, end - start), result)
         return result
 
 

@@ -39,8 +39,8 @@ def encoded(value: Any, who: str) -> Any:
             return {key: encoded(item, who) for key, item in value.items()}
         return _tagged("counter" if isinstance(value, Counter) else "dict", [list(pair) for pair in value.items()], who)
     raise TypeError(
-        f"{who}: its state holds {value!r}, a {type(value).__name__}, which cannot be saved as plain data; keep such things "
-        "out of the scheduler's attributes, or give it a state_dict of its own."
+        f"{who}: its state holds {value!r}, a {type(value).__name__}, which cannot be saved as plain data; keep "
+        "such things out of the scheduler's attributes, or give it a state_dict of its own."
     )
 
 
@@ -66,4 +66,4 @@ def decoded(value: Any) -> Any:
 
 
 def _counter(pairs: list[list[Any]]) -> Counter[Any]:
-    return Counter({key: count for key, count in pairs})
+    return Counter(dict(pairs))

@@ -49,8 +49,8 @@ class Step(Curve):
         assert isinstance(self.step_size, int)
         if self.step_size >= available:
             raise ValueError(
-                f"Step: the first drop is due after {self.step_size} {clock.unit}s, but it has {available}, so the value "
-                "would never change; lower step_size or train longer."
+                f"Step: the first drop is due after {self.step_size} {clock.unit}s, but it has {available}, so the "
+                "value would never change; lower step_size or train longer."
             )
 
     def _curve(self, t: IntArray, base: Base) -> FloatArray:

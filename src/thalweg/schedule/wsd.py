@@ -80,7 +80,7 @@ class WarmupStableDecay(Curve):
         return sum(counts) if len(counts) == len(parts) else None
 
     def _rest(self, clock: Clock, counts: dict[str, Any]) -> int:
-        left = super()._rest(clock, counts) - counts["warmup"] - counts["decay"]
+        left: int = super()._rest(clock, counts) - counts["warmup"] - counts["decay"]
         if left < 0:
             raise ValueError(
                 f"WarmupStableDecay: warmup={counts['warmup']} and decay={counts['decay']} are longer than the "
@@ -94,7 +94,7 @@ class WarmupStableDecay(Curve):
         assert isinstance(stable, int)
         assert isinstance(decay, int)
         down = between(self.shape, 1.0, self.end, np.clip(t - warmup - stable, 0, decay), decay)
-        if warmup == 0:
+        if not (rising := t < warmup).any():
             return base * down
         up = between(self.warmup_shape, 1.0, self.start, np.maximum(warmup - t, 0), warmup)
-        return base * np.where(t < warmup, up, down)
+        return base * np.where(rising, up, down)
