@@ -36,7 +36,7 @@ class Reference:
 
 
 class SGD(Reference):
-    """Sutskever et al., ICML 2013, section 2, with the rate outside the velocity; dampening from torch's documentation."""
+    """Sutskever et al., ICML 2013, section 2, with the rate outside the velocity; dampening as torch documents it."""
 
     def move(self, w: Array, g: Array) -> Array:
         g = g + self.weight_decay * w
@@ -97,7 +97,7 @@ class NAdam(Reference):
 
 
 class RAdam(Reference):
-    """Liu et al., ICLR 2020, algorithm 2, with the threshold 5 and epsilon beside the uncorrected root, as torch has it."""
+    """Liu et al., ICLR 2020, algorithm 2, with the threshold 5 and epsilon beside the uncorrected root, as in torch."""
 
     def start(self, w: Array) -> None:
         self.m, self.v = np.zeros_like(w), np.zeros_like(w)
@@ -135,7 +135,7 @@ class Adamax(Reference):
 
 
 class RMSprop(Reference):
-    """Tieleman, Hinton, lecture 6.5, 2012; centered and with momentum: Graves, 2013, equations 38-45 (epsilon outside)."""
+    """Tieleman, Hinton, lecture 6.5, 2012; centered, with momentum: Graves, 2013, equations 38-45 (epsilon outside)."""
 
     def start(self, w: Array) -> None:
         self.n, self.g, self.delta = np.zeros_like(w), np.zeros_like(w), np.zeros_like(w)

@@ -96,9 +96,14 @@ def test_evaluating_puts_back_after_an_exception() -> None:
         w.grad = torch.ones(3)
         optimizer.step()
     before = w.detach().clone()
-    with pytest.raises(RuntimeError, match="interrupted"), optimizer.evaluating():
-        assert not torch.equal(w, before)
-        raise RuntimeError("interrupted")
+
+    def interrupted() -> None:
+        with optimizer.evaluating():
+            assert not torch.equal(w, before)
+            raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        interrupted()
     assert torch.equal(w, before)
 
 
