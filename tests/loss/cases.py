@@ -28,7 +28,6 @@ class Case:
     batch: Callable[[int, torch.Generator], Batch]
     weight_is_int: bool = True  # known without looking at values
     to_prediction: Callable[[Tensor], Tensor] = lambda output: output
-    vmaps: bool = True  # torch has batching rules for it
 
     def __str__(self) -> str:
         return self.name

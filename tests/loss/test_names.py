@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -20,8 +21,16 @@ def rows_of(output: Tensor, target: Tensor) -> Tensor:
     return torch.ones(len(output))
 
 
-class Shifted(tl.MSE):
+@dataclass(frozen=True)
+class Quartic(tl.Elementwise):
     """A user's own loss class."""
+
+    scale: float = 1.0
+    activation: tl.Activation = "none"
+
+    def elements(self, output: Tensor, target: Tensor, reduction: str) -> Tensor:
+        values = self.scale * (output - target) ** 4
+        return values if reduction == "none" else values.sum()
 
 
 @pytest.mark.parametrize("name", tl.NAMES)
@@ -70,6 +79,8 @@ def test_make(given: Any, options: dict[str, Any], expected: tl.Loss) -> None:
             tl.adapt(nn.PoissonNLLLoss(full=True), activation="none"),
             {"name": "torch.nn:PoissonNLLLoss", "full": True, "activation": "none"},
         ),
+        (Quartic(scale=2.0), {"name": f"{__name__}:Quartic", "scale": 2.0}),
+        (tl.Total(Quartic()), {"name": f"{__name__}:Quartic", "reduction": "sum"}),
         (tl.Custom(importable), {"name": f"{__name__}:importable"}),
         (
             tl.Custom(importable, rows_of, "sigmoid"),
@@ -113,6 +124,7 @@ def test_what_cannot_be_written_down(fn: Any) -> None:
             {"bta": 1.0},
             "loss 'torch.nn:SmoothL1Loss': unknown option 'bta'. Did you mean 'beta'?",
         ),
+        (f"{__name__}:Quartic", {"scal": 2.0}, "unknown option 'scal'. Did you mean 'scale'?"),
         ("torch.nn:Nothing", {}, "loss: 'torch.nn:Nothing' cannot be imported"),
         ("no_such_package:fn", {}, "loss: 'no_such_package:fn' cannot be imported"),
         (nn.MSELoss(), {"delta": 1.0}, "loss: unknown option 'delta'"),

@@ -63,6 +63,12 @@ def test_binary_cross_entropy_is_silent_on_logits_within_0_and_1() -> None:
         tl.BinaryCrossEntropy().check(output.detach(), torch.zeros(8, 1))
 
 
+def test_nll_notices_probabilities_as_not_logarithms() -> None:
+    with pytest.warns(UserWarning, match="NLL: the output holds 0.75") as seen:
+        tl.NLL().check(torch.tensor([[0.25, 0.75]]), torch.tensor([0]))
+    assert len(seen) == 1
+
+
 def test_nll_notices_raw_scores() -> None:
     with pytest.warns(
         UserWarning, match="NLL: the output holds 3, and a log-probability is at most 0.*use cross_entropy"

@@ -118,7 +118,7 @@ def test_names_to_show() -> None:
     assert list(metrics.make_all({"good": "accuracy"}, SCORES, CLASSES, CE)) == ["good"]
     assert list(metrics.make_all("accuracy", SCORES, CLASSES, CE)) == ["accuracy"]
     assert metrics.make_all(None, SCORES, CLASSES, CE) == {}
-    assert metrics.display_name(lambda p, y: p) == "metric"
+    assert metrics.name_of(lambda p, y: p) == "metric"
 
 
 @pytest.mark.parametrize(

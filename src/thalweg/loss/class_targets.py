@@ -27,7 +27,6 @@ from thalweg.loss.checks import (
     check_unit_interval,
 )
 from thalweg.loss.loss import Loss, Weight, full_precision
-from thalweg.loss.notices import notice_probabilities
 
 __all__ = ["ClassLoss"]
 
@@ -143,7 +142,6 @@ class ClassLoss(Loss):
             )
         check_row_weight(who, output.shape[0], row_weight)
         self.check_targets(target, classes)
-        notice_probabilities(who, output)
 
     def check_shapes(self, output: Tensor, target: Tensor) -> None:
         """Raise unless output (B, C, d...) and target, indices (B, d...), fit each other.

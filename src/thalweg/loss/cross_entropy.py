@@ -9,6 +9,7 @@ from torch import Tensor
 
 from thalweg.errors import check_number
 from thalweg.loss.class_targets import ClassLoss
+from thalweg.loss.notices import notice_probabilities
 
 __all__ = ["CrossEntropy"]
 
@@ -69,6 +70,10 @@ class CrossEntropy(ClassLoss):
             reduction=reduction,
             label_smoothing=self.label_smoothing,
         )
+
+    def check(self, output: Tensor, target: Tensor, row_weight: Tensor | None = None) -> None:
+        super().check(output, target, row_weight)
+        notice_probabilities("CrossEntropy", output)
 
     def check_shapes(self, output: Tensor, target: Tensor) -> None:
         probabilities = target.shape == output.shape and target.is_floating_point()

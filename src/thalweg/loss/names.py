@@ -58,9 +58,9 @@ def make(obj: Any, /, **options: Any) -> Loss:
     """Return a loss by its name, or *obj* adapted (see ``adapt``).
 
     Args:
-        obj: A name in ``NAMES`` or ``ALIASES``; ``"torch.nn:SmoothL1Loss"``; ``"package.module:function"``; or an
-        object. options: The loss's fields; ``reduction="sum"`` for torch's undivided sum. For a function or an
-        object:
+        obj: A name in ``NAMES`` or ``ALIASES``; ``"torch.nn:SmoothL1Loss"``; ``"package.module:name"`` of a function,
+            a module or a ``Loss`` class; or an object.
+        options: The loss's fields; ``reduction="sum"`` for torch's undivided sum. For a function or an object:
             ``weight`` and ``activation``.
 
     Raises:
@@ -77,21 +77,27 @@ cross_entropy, huber, mae, mse, nll.
     if not isinstance(obj, str):
         _check_options("loss", options, ("weight", "activation"))
         return adapt(obj, **options)
-    if ":" in obj:
-        found = _imported("loss", obj)
-        if isinstance(found, type) and issubclass(found, nn.Module):
-            return adapt(_built(found, obj, options))
-        _check_options(f"loss {obj!r}", options, ("weight", "activation"))
-        return adapt(found, **{key: _resolved(value) for key, value in options.items()})
-    kind = NAMES.get(ALIASES.get(obj, obj))
-    if kind is None:
-        error = unknown_name("loss", "loss", obj, [*NAMES, *ALIASES])
-        known = ", ".join(sorted(NAMES))
-        raise ValueError(f"{str(error).split(' Known: ')[0]} Known: {known}.")
+    if ":" not in obj:
+        kind = NAMES.get(ALIASES.get(obj, obj))
+        if kind is None:
+            error = unknown_name("loss", "loss", obj, [*NAMES, *ALIASES])
+            raise ValueError(f"{str(error).split(' Known: ')[0]} Known: {', '.join(sorted(NAMES))}.")
+        return _of_kind(kind, obj, options)
+    found = _imported("loss", obj)
+    if isinstance(found, type) and issubclass(found, Loss):
+        return _of_kind(found, obj, options)
+    if isinstance(found, type) and issubclass(found, nn.Module):
+        return adapt(_built(found, obj, options))
+    _check_options(f"loss {obj!r}", options, ("weight", "activation"))
+    return adapt(found, **{key: _resolved(value) for key, value in options.items()})
+
+
+def _of_kind(kind: type[Loss], name: str, options: dict[str, Any]) -> Loss:
+    """Return a loss class with its options read from plain data."""
     reduction = options.pop("reduction", "mean")
     if reduction not in ("mean", "sum"):
-        raise ValueError(f"loss {obj!r}: reduction={reduction!r} must be 'mean' or 'sum'; leave it out for 'mean'.")
-    _check_options(f"loss {obj!r}", options, (*_fields(kind), "reduction"))
+        raise ValueError(f"loss {name!r}: reduction={reduction!r} must be 'mean' or 'sum'; leave it out for 'mean'.")
+    _check_options(f"loss {name!r}", options, (*_fields(kind), "reduction"))
     loss = kind(**{key: _read(key, value) for key, value in options.items()})
     return Total(loss) if reduction == "sum" else loss
 

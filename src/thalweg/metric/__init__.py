@@ -1,6 +1,6 @@
 """Metrics: torchmetrics objects by name, fed with predictions."""
 
-from thalweg.metric.names import ALIASES, CLASSIFICATION, REGRESSION, display_name, make, make_all
+from thalweg.metric.names import ALIASES, CLASSIFICATION, REGRESSION, make, make_all, name_of
 from thalweg.metric.task import Classification, classification
 from thalweg.metric.update import update, values
 
@@ -10,9 +10,9 @@ __all__ = [
     "REGRESSION",
     "Classification",
     "classification",
-    "display_name",
     "make",
     "make_all",
+    "name_of",
     "update",
     "values",
 ]

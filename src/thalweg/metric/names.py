@@ -19,7 +19,7 @@ from thalweg.metric.task import LossLike, classification, require_numbers
 if TYPE_CHECKING:
     import torchmetrics
 
-__all__ = ["ALIASES", "CLASSIFICATION", "REGRESSION", "display_name", "make", "make_all"]
+__all__ = ["ALIASES", "CLASSIFICATION", "REGRESSION", "make", "make_all", "name_of"]
 
 
 class Family(NamedTuple):
@@ -150,7 +150,7 @@ def make_all(
         named = [(str(name), metric) for name, metric in metrics.items()]
     else:
         listed = [metrics] if isinstance(metrics, str) else list(metrics)
-        named = [(display_name(metric), metric) for metric in listed]
+        named = [(name_of(metric), metric) for metric in listed]
     seen: set[str] = set()
     for name, _ in named:
         if name in seen:
@@ -161,11 +161,11 @@ def make_all(
     return {name: make(metric, output, target, loss) for name, metric in named}
 
 
-def display_name(obj: Any) -> str:
+def name_of(obj: Any) -> str:
     """Return the name under which a metric is shown.
 
     >>> from torchmetrics.classification import MulticlassF1Score
-    >>> display_name("accuracy"), display_name(MulticlassF1Score(num_classes=3)), display_name(len)
+    >>> name_of("accuracy"), name_of(MulticlassF1Score(num_classes=3)), name_of(len)
     ('accuracy', 'f1_score', 'len')
     """
     if isinstance(obj, str):
