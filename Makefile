@@ -13,12 +13,12 @@ READY_BENCH := $(VENV)/.ready-bench
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench data
+.PHONY: help run test check lint types doctest bench data
 
 help:
 	@echo "make run     train the embedded recipe; writes a run directory with report.html"
 	@echo "make test    the tests, examples included        (ARGS=... goes to pytest)"
-	@echo "make check   lint, format, types, doctests"
+	@echo "make check   lint and format, types, doctests    (each alone: make lint, types, doctest)"
 	@echo "make bench   the benchmarks that need no accelerator; writes benchmarks/RESULTS.md"
 	@echo "             (ARGS=\"import_time loop\" runs only these)"
 	@echo "make data    obtain the data sets that tests marked 'real' and some recipes use"
@@ -30,11 +30,18 @@ run: $(READY)
 test: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-check: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules --doctest-glob='*.md' src README.md CONTRIBUTING.md docs
+# `make -k check` goes on after a failure.
+check: lint types doctest
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(READY)
+	@$(BIN)/mypy
+
+doctest: $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules --doctest-glob='*.md' src README.md CONTRIBUTING.md docs
 
 bench: $(READY_BENCH)
 	@$(BIN)/python benchmarks/run_all.py $(ARGS)
