@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from thalweg.objective import Objective
 from thalweg.optim import Rule
+
 from .clip import clip_coefficient, total_norm
 from .optimizer import RuleOptimizer
 from .scalars import kept_scalars
@@ -109,6 +110,7 @@ class WholeStep:
     def _hypers(self) -> tuple[list[tuple[dict[str, Any], str, Tensor, list[float]]], list[dict[str, Any]]]:
         """Return the moving hyperparameters as tensors, and each group's constants."""
         device = self._params[0].device
+        exact = torch.float32 if device.type == "mps" else torch.float64
         moving: list[tuple[dict[str, Any], str, Tensor, list[float]]] = []
         constants: list[dict[str, Any]] = []
         for group in self._optimizer.param_groups:
@@ -117,11 +119,11 @@ class WholeStep:
                 value = own.get(name)
                 # A momentum or decay of zero is a different graph (no buffer, no term), so it stays a constant.
                 if name in self._scheduled and isinstance(value, (int, float)) and (name == "lr" or value != 0):
-                    moving.append((group, name, torch.tensor(float(value), device=device), [float(value)]))
+                    moving.append((group, name, torch.tensor(float(value), dtype=exact, device=device), [float(value)]))
                     del own[name]
             if "betas" in own and "momentum" in self._scheduled:
                 values = [float(beta) for beta in own.pop("betas")]
-                moving.append((group, "betas", torch.tensor(values, dtype=torch.float64, device=device), values))
+                moving.append((group, "betas", torch.tensor(values, dtype=exact, device=device), values))
             constants.append(own)
         return moving, constants
 
@@ -193,7 +195,7 @@ class WholeStep:
             raise CannotCompile(f"the model cannot be traced: {type(error).__name__}: {_first_line(error)}") from error
         try:
             with torch.no_grad():
-                call: Callable[..., Any] = torch._inductor.compile(graph, example)  # type: ignore[assignment]
+                call: Callable[..., Any] = torch._inductor.compile(graph, example)
                 return call
         except Exception as error:
             raise CannotCompile(f"the compiler failed: {type(error).__name__}: {_first_line(error)}") from error

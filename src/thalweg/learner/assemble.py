@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from torch.optim.lr_scheduler import LRScheduler
+
 from thalweg import data as datas
 from thalweg.data import Source
 from thalweg.engine import RuleOptimizer
@@ -29,6 +32,8 @@ from thalweg.loop import (
 from thalweg.loop.averaging import averaging
 from thalweg.loop.compiled import CompiledStep, auto_compiles
 from thalweg.objective import Objective
+from thalweg.schedule import TorchDriver, TorchSchedule
+
 from .checks import prepare_loss
 from .resolve import make_schedules
 
@@ -36,6 +41,8 @@ if TYPE_CHECKING:
     from .learner import Learner
 
 __all__ = ["Sources", "assemble", "make_sources", "plan_of", "planned"]
+
+_PREVIEWED = 100_000
 
 Sources = tuple[Source, "Source | None"]
 
@@ -71,32 +78,55 @@ def make_sources(
     return train, held
 
 
-def make_stepper(
-    learner: Learner, objective: Objective, precision: Precision, rates: Rates, settings: Settings, total: int | None
-) -> tuple[EagerStep, str]:
-    """Return what makes the updates, eager or compiled, and why it was chosen.
+def choose_step(learner: Learner, settings: Settings, precision: Precision, total: int | None) -> tuple[str, str]:
+    """Return ``"eager"`` or ``"compiled"``, and why.
 
     Raises:
         ValueError: a compiled step was asked for where there cannot be one.
     """
+    if learner.step == "eager":
+        return "eager", "asked for"
+    pays, why = auto_compiles(learner.optimizer, total, settings.accumulate, precision)
+    if learner.step == "auto":
+        return "compiled" if pays else "eager", why
+    if not isinstance(learner.optimizer, RuleOptimizer) or settings.accumulate > 1 or precision.scaler is not None:
+        raise ValueError(f"Learner: step='compiled' was asked for, but {why}; use step='auto' or 'eager'.")
+    return "compiled", "asked for"
+
+
+def make_stepper(
+    learner: Learner, objective: Objective, precision: Precision, rates: Rates, settings: Settings, total: int | None
+) -> EagerStep:
+    """Return what makes the updates, eager or compiled."""
+    name, _ = choose_step(learner, settings, precision, total)
     optimizer = learner.optimizer
-    compiles, why = auto_compiles(optimizer, total, settings.accumulate, precision)
-    if learner.step == "compiled":
-        if not isinstance(optimizer, RuleOptimizer) or settings.accumulate > 1 or precision.scaler is not None:
-            raise ValueError(f"Learner: step='compiled' was asked for, but {why}; use step='auto' or 'eager'.")
-        compiles, why = True, "the whole step is compiled, as asked"
-    if compiles and learner.step != "eager":
-        assert isinstance(optimizer, RuleOptimizer), "auto_compiles takes only ours"
-        return CompiledStep(objective, optimizer, precision, rates, strict=learner.step == "compiled"), why
     ours = isinstance(optimizer, RuleOptimizer)
-    eager = EagerStep(
+    if name == "compiled" and isinstance(optimizer, RuleOptimizer):
+        return CompiledStep(objective, optimizer, precision, rates, strict=learner.step == "compiled")
+    return EagerStep(
         objective,
         optimizer,
         precision,
         clip_norm=None if ours else learner.clip_norm,
         clip_value=None if ours else learner.clip_value,
     )
-    return eager, "asked for" if learner.step == "eager" else why
+
+
+def make_driver(foreign: TorchSchedule | None, optimizer: Any) -> TorchDriver | None:
+    """Return the driver of a torch scheduler on the optimizer, or None.
+
+    Raises:
+        TypeError: its class was given without the arguments it needs.
+    """
+    if foreign is None:
+        return None
+    try:
+        return foreign.driver(optimizer)
+    except TypeError as error:
+        raise TypeError(
+            f"schedule: torch's scheduler could not be made ({error}); give its arguments, as in "
+            "tw.schedule.from_torch(StepLR, step_size=30)."
+        ) from error
 
 
 def updates_per_epoch(source: Source, accumulate: int) -> int | None:
@@ -134,12 +164,12 @@ def assemble(
         metrics = learner.make_metrics(output, target)
     per_epoch = updates_per_epoch(source, settings.accumulate)
     total = None if per_epoch is None else per_epoch * settings.epochs
-    schedules = make_schedules(schedule, total, per_epoch)
+    schedules, foreign = make_schedules(schedule, total, per_epoch)
     rates = Rates(learner.optimizer, schedules)
     history = History()
     recorder = Recorder(history, rates.names)
-    stepper, _ = make_stepper(learner, objective, precision, rates, settings, total)
-    plan = plan_of(learner, source, settings, rates, total, per_epoch, schedules)
+    stepper = make_stepper(learner, objective, precision, rates, settings, total)
+    plan = plan_of(learner, source, settings, rates, total, per_epoch, foreign)
     directory = _directory(run_dir, None if resume is None else resume[0])
     run = Run(
         module=learner.module,
@@ -158,6 +188,7 @@ def assemble(
         hooks=all_hooks,
         directory=directory,
         total_steps=total,
+        driver=make_driver(foreign, learner.optimizer),
         seed=seed,
     )
     run.before_evaluation = averaging(run)
@@ -222,12 +253,13 @@ def plan_of(
     rates: Rates,
     total: int | None,
     per_epoch: int | None,
-    schedules: dict[str, Any],
+    foreign: TorchSchedule | None,
 ) -> Plan:
     """Return the plan of a training with these parts."""
     optimizer = learner.optimizer
     ours = optimizer if isinstance(optimizer, RuleOptimizer) else None
     used = source.steps_per_epoch
+    step, step_why = choose_step(learner, settings, Precision(learner.precision, learner.device), total)
     dropped = 0
     if source.n is not None and used is not None and source.batch_size is not None:
         dropped = max(0, source.n - used * source.batch_size)
@@ -243,13 +275,16 @@ def plan_of(
         dropped_samples=dropped,
         engine=ours.engine.name if ours is not None else type(optimizer).__name__,
         engine_why=ours.engine_reason if ours is not None else "given by the user",
+        step=step,
+        step_why=step_why,
         precision=learner.precision,
         device=str(learner.device),
         memory=memory(learner.module, learner.rule),
         groups=learner.group_rows,
         rule=repr(learner.rule) if learner.rule is not None else type(optimizer).__name__,
         loss=repr(learner.loss),
-        schedule=", ".join(f"{name}: {item!r}" for name, item in schedules.items()) or "constant",
+        schedule=_schedule_text(rates, foreign),
+        foreign_rates=_preview(learner, foreign, total, per_epoch),
     )
 
 
@@ -276,5 +311,28 @@ def planned(
     )
     per_epoch = updates_per_epoch(source, settings.accumulate)
     total = None if per_epoch is None else per_epoch * settings.epochs
-    schedules = make_schedules(schedule, total, per_epoch)
-    return plan_of(learner, source, settings, Rates(learner.optimizer, schedules), total, per_epoch, schedules)
+    schedules, foreign = make_schedules(schedule, total, per_epoch)
+    return plan_of(learner, source, settings, Rates(learner.optimizer, schedules), total, per_epoch, foreign)
+
+
+def _schedule_text(rates: Rates, foreign: TorchSchedule | None) -> str:
+    if foreign is not None:
+        return f"torch's {getattr(foreign.factory, '__name__', type(foreign.factory).__name__)}"
+    return ", ".join(f"{name}: {item!r}" for name, item in rates.schedules.items()) or "constant"
+
+
+def _preview(
+    learner: Learner, foreign: TorchSchedule | None, total: int | None, per_epoch: int | None
+) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """Return the last group's rate over the run by stepping a copy of a torch scheduler; None where it cannot be known.
+
+    A scheduler is a recursion, so looking ahead costs a call per step; past a hundred thousand it is not shown.
+    """
+    if foreign is None or total is None or per_epoch is None or isinstance(foreign.factory, LRScheduler):
+        return None
+    if total > _PREVIEWED:
+        return None
+    bases = [float(base["lr"]) for base in learner.bases]
+    by_epoch = foreign.every == "epoch"
+    rates = foreign.preview(bases, -(-total // per_epoch) if by_epoch else total)[:, -1]
+    return np.repeat(rates, per_epoch)[:total] if by_epoch else rates

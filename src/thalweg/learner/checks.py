@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data import MemorySource, Source, split
-from ..loop import Precision, eval_mode
-from ..loss import Loss
-from ..objective import logits_of
+from thalweg.data import MemorySource, Source, split
+from thalweg.loop import Precision, eval_mode
+from thalweg.loss import Loss
+from thalweg.objective import logits_of
 
 __all__ = ["example_output", "prepare_loss"]
 

@@ -17,6 +17,7 @@ from thalweg.errors import check_number, unknown_name
 from thalweg.loop import EarlyStopping, GroupRow, History, Hook, LayerGroup, Plan, Precision, Settings
 from thalweg.loss import Loss, Penalty
 from thalweg.objective import Objective
+
 from .assemble import assemble, make_sources, planned
 from .checks import prepare_loss
 from .metrics import make_metrics, metric_names
@@ -192,6 +193,7 @@ class Learner:
         keep: int = 2,
         flush_every: int = 128,
         verbose: bool = True,
+        log_events: bool = False,
     ) -> History:
         """Train, and return the history.
 
@@ -215,12 +217,13 @@ class Learner:
             keep: newest checkpoints that are kept.
             flush_every: updates between two reads of the device.
             verbose: print lines and a progress bar.
+            log_events: also print each change of rate by a controller or a step schedule.
 
         Raises:
             ValueError: data, targets, settings or schedule that cannot work, before the first step.
             FloatingPointError: the loss became NaN or infinite.
         """
-        settings = Settings(epochs, accumulate, log_every, checkpoint_every, keep, flush_every, verbose)
+        settings = Settings(epochs, accumulate, log_every, checkpoint_every, keep, flush_every, verbose, log_events)
         if valid is not None and validation_data is not None:
             raise ValueError("fit: valid and validation_data are two names of one setting; give one of them.")
         tree = None if resume is None else loop.read_checkpoint(Path(resume))

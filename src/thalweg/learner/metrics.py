@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..loss import Loss
+from thalweg.loss import Loss
 
 __all__ = ["make_metrics", "metric_names"]
 
@@ -18,7 +18,7 @@ def metric_names(metrics: Sequence[Any]) -> list[str]:
     Raises:
         TypeError: one string where a list of names was meant.
     """
-    from .. import metric
+    from thalweg import metric
 
     if isinstance(metrics, str):
         raise TypeError(f"Learner: metrics={metrics!r} is one string; pass a list, metrics=[{metrics!r}].")
@@ -27,7 +27,7 @@ def metric_names(metrics: Sequence[Any]) -> list[str]:
 
 def make_metrics(metrics: Sequence[Any], output: Any, target: Any, loss: Loss, device: torch.device) -> dict[str, Any]:
     """Return name → torchmetrics object on *device*, its task and classes inferred from an example batch."""
-    from .. import metric
+    from thalweg import metric
 
     made = {}
     for name, item in zip(metric_names(metrics), metrics, strict=True):

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
-from .. import optim
-from .. import schedule as schedules
-from ..engine import RuleOptimizer
-from ..errors import listing
-from ..loop import GroupRow, LayerGroup, build_groups
-from ..optim import Rule
-from ..schedule import Schedule
+from thalweg import optim
+from thalweg import schedule as schedules
+from thalweg.engine import RuleOptimizer
+from thalweg.errors import listing
+from thalweg.loop import GroupRow, LayerGroup, build_groups
+from thalweg.optim import Rule
+from thalweg.schedule import Schedule, TorchSchedule
 
 __all__ = ["OptimizerSpec", "make_optimizer", "make_rule", "make_schedules", "pick_device"]
 
@@ -29,7 +29,7 @@ def make_rule(given: OptimizerSpec, lr: float | None) -> Rule | None:
         return None
     settings = {} if lr is None else {"lr": lr}
     if isinstance(given, Rule):
-        return dataclasses.replace(given, **settings) if settings else given
+        return given.with_hyper(settings) if settings else given
     return optim.make(given, "Learner: optimizer", **settings)  # type: ignore[arg-type]
 
 
@@ -113,23 +113,27 @@ def _foreign_rows(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[G
     return rows
 
 
-def make_schedules(given: Any, total_steps: int | None, steps_per_epoch: int | None) -> dict[str, Schedule]:
-    """Return hyperparameter → resolved schedule; a bare schedule is one of the rate, and brings its companions along.
+def make_schedules(
+    given: Any, total_steps: int | None, steps_per_epoch: int | None
+) -> tuple[dict[str, Schedule], TorchSchedule | None]:
+    """Return hyperparameter → resolved schedule, or a torch scheduler that sets the rates instead.
 
     Args:
-        given: None, a schedule, its name or plain data, a function of the step, or a mapping of these by
-            hyperparameter.
+        given: None, a schedule, its name or plain data, a function of the step, a mapping of these by hyperparameter
+            (a bare one is of the rate and brings its companions), or a torch scheduler (class, factory, instance).
         total_steps: real updates of the run, or None.
         steps_per_epoch: real updates per epoch, or None.
+
+    Raises:
+        ValueError: a schedule that cannot complete in the run.
     """
     if given is None:
-        return {}
-    if isinstance(given, Mapping) and "name" not in given:
-        named = {str(key): schedules.make(value) for key, value in given.items()}
-    else:
-        first = schedules.make(given)
-        named = {"lr": first, **first.companions}
-    return {name: item.resolve(total_steps, steps_per_epoch) for name, item in named.items()}
+        return {}, None
+    if isinstance(given, LRScheduler) or (inspect.isclass(given) and issubclass(given, LRScheduler)):
+        return {}, schedules.from_torch(given)
+    if isinstance(given, TorchSchedule):
+        return {}, given
+    return schedules.resolve(given, total_steps, steps_per_epoch), None
 
 
 def pick_device(given: str | torch.device, module: nn.Module) -> torch.device:

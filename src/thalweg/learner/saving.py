@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..checkpoint import flatten, latest, load, save, unflatten, write_whole
-from ..loop import History, check_model
+from thalweg.checkpoint import flatten, latest, load, save, unflatten, write_whole
+from thalweg.loop import History, check_model
 
 if TYPE_CHECKING:
     from .learner import Learner

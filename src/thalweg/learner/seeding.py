@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from ..checkpoint import restore_rng, snapshot_rng
+from thalweg.checkpoint import restore_rng, snapshot_rng
 
 __all__ = ["seeded"]
 

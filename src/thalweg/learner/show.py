@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..data import Source, split
-from ..draw import batch_table, image_grid
+from thalweg.data import Source, split
+from thalweg.draw import batch_table, image_grid
 
 __all__ = ["show_batch"]
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..draw import html_table
-from ..loop import eval_mode
+from thalweg.draw import html_table
+from thalweg.loop import eval_mode
+
 from .checks import describe
 
 __all__ = ["Summary", "summarise"]

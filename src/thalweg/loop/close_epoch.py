@@ -6,6 +6,8 @@ from contextlib import nullcontext
 
 import numpy as np
 
+from thalweg.errors import unknown_name
+
 from .evaluate import evaluate
 from .history import Array
 from .run import Run
@@ -57,8 +59,26 @@ def close_epoch(run: Run, seconds: float) -> dict[str, float]:
     row["seconds"] = seconds
     for line in run.rates.observe(row):
         run.history.event(run.step, "rate", line)
+    step_driver(run, row)
     run.history.epochs.append(row)
     if run.directory is not None:
         run.directory.write_epochs(run.history)
     run.call("on_epoch_end", row)
     return row
+
+
+def step_driver(run: Run, row: dict[str, float]) -> None:
+    """Step a torch scheduler that goes by epochs, and note a change of the rate.
+
+    Raises:
+        ValueError: it wants a metric that the row has not.
+    """
+    driver = run.driver
+    if driver is None or driver.every != "epoch":
+        return
+    if driver.needs_metric and driver.monitor not in row:
+        raise unknown_name(type(driver.scheduler).__name__, "monitored metric", driver.monitor, row)
+    before = driver.rates
+    driver.step(row.get(driver.monitor))
+    if driver.rates != before:
+        run.history.event(run.step, "rate", f"lr is now {driver.rates[-1]:.6g} (was {before[-1]:.6g})")

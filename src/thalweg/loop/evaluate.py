@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from thalweg.data import Source, split
 from thalweg.objective import Objective, logits_of
+
 from .precision import Precision
 
 __all__ = ["eval_mode", "evaluate", "predict"]

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from thalweg.checkpoint import write_text, write_whole
+
 from .history import Array, History, csv_text
 
 __all__ = ["RunDirectory", "environment"]

@@ -107,3 +107,5 @@ def update(run: Run) -> None:
     stepper.clear()
     if real:
         run.step += 1
+        if run.driver is not None and run.driver.every == "step":
+            run.driver.step()

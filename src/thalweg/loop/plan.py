@@ -12,16 +12,18 @@ from torch import Tensor, nn
 
 from thalweg.draw import html_table, terminal_curve
 from thalweg.optim import Rule
+
 from .groups import GroupRow
 from .history import Array
-from .rates import Rates
+from .rates import Rates, has_hyper
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Plan", "Span", "make_plan", "span"]
 
-_BLOCK = 1 << 20
+_SAMPLES = 1 << 16
+_TOPS = 8
 _POINTS = 512
 
 
@@ -50,6 +52,8 @@ class Plan:
     dropped_samples: int
     engine: str
     engine_why: str
+    step: str
+    step_why: str
     precision: str
     device: str
     memory: Mapping[str, int]
@@ -71,6 +75,7 @@ class Plan:
             "total_steps": self.total_steps,
             "dropped_samples": self.dropped_samples,
             "engine": {"name": self.engine, "why": self.engine_why},
+            "step": {"name": self.step, "why": self.step_why},
             "precision": self.precision,
             "device": self.device,
             "memory": dict(self.memory),
@@ -100,6 +105,7 @@ class Plan:
             for name, value in self.rates.items()
         ]
         lines.append(("engine", f"{self.engine} ({self.engine_why})"))
+        lines.append(("step", f"{self.step} ({self.step_why})"))
         lines.append(("device", f"{self.device}, {self.precision}"))
         lines.append(("memory", ", ".join(f"{name} {_bytes(count)}" for name, count in self.memory.items())))
         return lines
@@ -157,13 +163,21 @@ def _bytes(count: int) -> str:
 
 
 def span(rates: Rates, name: str, group: int, total: int) -> Span:
-    """Return first, highest and last value of a hyperparameter over *total* updates, evaluated in blocks."""
-    highest = -np.inf
-    for start in range(0, total, _BLOCK):
-        values = rates.curve(name, group, np.arange(start, min(start + _BLOCK, total)))
-        highest = max(highest, float(values.max()))
-    ends = rates.curve(name, group, np.array([0, total - 1]))
-    return Span(first=float(ends[0]), highest=highest, last=float(ends[1]))
+    """Return first, highest and last value of a hyperparameter over *total* updates.
+
+    Up to 65,536 updates every one is evaluated. Beyond, as many evenly spaced ones are, and then every update around
+    the highest of them, so that a plan of ten million updates takes no longer; a peak narrower than the spacing and away
+    from those would be missed.
+    """
+    steps = np.unique(np.linspace(0, total - 1, min(total, _SAMPLES)).astype(np.int64))
+    values = rates.curve(name, group, steps)
+    first, last = float(values[0]), float(values[-1])
+    if total > steps.size:
+        spacing = -(-total // _SAMPLES)
+        tops = steps[np.argsort(-values, kind="stable")[:_TOPS]]
+        around = np.unique(np.clip(tops[:, None] + np.arange(-spacing, spacing + 1), 0, total - 1))
+        values = np.concatenate([values, rates.curve(name, group, around)])
+    return Span(first=first, highest=float(values.max()), last=last)
 
 
 def memory(module: nn.Module, rule: Rule | None) -> dict[str, int]:
@@ -182,8 +196,18 @@ def memory(module: nn.Module, rule: Rule | None) -> dict[str, int]:
     return sizes
 
 
-def make_plan(rates: Rates, total_steps: int | None, optimizer: torch.optim.Optimizer, **facts: Any) -> Plan:
-    """Return the plan with its curves and spans; *facts* are the remaining fields of :class:`Plan`."""
+def make_plan(
+    rates: Rates,
+    total_steps: int | None,
+    optimizer: torch.optim.Optimizer,
+    foreign_rates: Array | None = None,
+    **facts: Any,
+) -> Plan:
+    """Return the plan with its curves and spans; *facts* are the remaining fields of :class:`Plan`.
+
+    Args:
+        foreign_rates: the rate per update where a torch scheduler sets it.
+    """
     names = [name for name in ("lr", "momentum") if name in rates.schedules or _constant(optimizer, name)]
     names += [name for name in rates.schedules if name not in names]
     group = len(optimizer.param_groups) - 1
@@ -191,10 +215,12 @@ def make_plan(rates: Rates, total_steps: int | None, optimizer: torch.optim.Opti
     steps = np.unique(np.linspace(0, total - 1, min(total, _POINTS)).astype(np.int64))
     curves = {name: (steps.astype(np.float64), rates.curve(name, group, steps)) for name in names}
     rates_over_run = {name: span(rates, name, group, total) for name in names}
+    if foreign_rates is not None:
+        curves["lr"] = (steps.astype(np.float64), foreign_rates[steps])
+        first, last = float(foreign_rates[0]), float(foreign_rates[-1])
+        rates_over_run["lr"] = Span(first=first, highest=float(foreign_rates.max()), last=last)
     return Plan(rates=rates_over_run, curves=curves, total_steps=total_steps, **facts)
 
 
 def _constant(optimizer: torch.optim.Optimizer, name: str) -> bool:
-    from .rates import has_hyper
-
     return has_hyper(optimizer.param_groups[-1], name)

@@ -53,6 +53,7 @@ class Progress:
         self._task: Any = None
         self._display: Any = None
         self._lines: list[str] = []
+        self._told = len(run.history.events)
         self._drawn = time.monotonic()
         self._next_step_line = run.step + self._interval.count
 
@@ -92,6 +93,7 @@ class Progress:
             return
         if self._interval.unit == "steps":
             self._step_lines(block)
+        self._events()
         now = time.monotonic()
         if now - self._drawn < _REDRAW:
             return
@@ -112,10 +114,18 @@ class Progress:
         if self._interval.epoch_is_due(int(row["epoch"]), int(row["epoch"]) == epochs):
             rates = self._run.optimizer.param_groups[-1].get("lr")
             self._say(epoch_line(row, epochs, None if rates is None else float(rates)))
+        self._events()
         now = time.monotonic()
         if now - self._drawn >= _REDRAW:
             self._drawn = now
             self._draw(f"loss {row['loss']:.4f}")
+
+    def _events(self) -> None:
+        events = self._run.history.events
+        if self._run.settings.log_events:
+            for step, kind, text in events[self._told :]:
+                self._say(f"step {step}  {kind}: {text}")
+        self._told = len(events)
 
     def stopped(self, reason: str) -> None:
         """Say why training ended early."""

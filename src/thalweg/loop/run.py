@@ -12,6 +12,8 @@ from torch import nn
 
 from thalweg.data import Source
 from thalweg.objective import Objective
+from thalweg.schedule import TorchDriver
+
 from .history import History
 from .hooks import Hook
 from .precision import Precision
@@ -55,6 +57,7 @@ class Run:
     directory: RunDirectory | None = None
     total_steps: int | None = None
     before_evaluation: Callable[[], AbstractContextManager[None]] | None = None
+    driver: TorchDriver | None = None
     seed: int = 0
     step: int = 0
     epoch: int = 0

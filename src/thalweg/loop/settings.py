@@ -57,6 +57,7 @@ class Settings:
         keep: newest checkpoints that are kept, >= 1.
         flush_every: updates after which recorded values are brought to the host, >= 1; a non-finite loss is noticed
             at most so many updates late.
+        log_events: also print each event (a change of rate by a controller or a step schedule).
         verbose: print lines and a progress bar.
     """
 
@@ -67,6 +68,7 @@ class Settings:
     keep: int = 2
     flush_every: int = 128
     verbose: bool = True
+    log_events: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "accumulate", "keep", "flush_every"):

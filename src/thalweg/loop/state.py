@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.checkpoint import flatten, latest, load, restore_rng, save, snapshot_rng, unflatten
+
 from .history import History
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def collect(run: Run) -> dict[str, Any]:
         "optimizer_name": repr(getattr(run.optimizer, "rule", type(run.optimizer).__name__)),
         "scaler": run.precision.scaler.state_dict() if run.precision.scaler is not None else None,
         "rates": run.rates.state(),
+        "driver": None if run.driver is None else run.driver.state_dict(),
         "schedules": {name: repr(schedule) for name, schedule in run.rates.schedules.items()},
         "progress": {
             "step": run.step,
@@ -125,6 +127,8 @@ def restore(run: Run, tree: dict[str, Any], where: str) -> None:
     if run.precision.scaler is not None and tree["scaler"] is not None:
         run.precision.scaler.load_state_dict(tree["scaler"])
     run.rates.load_state(tree["rates"])
+    if run.driver is not None and tree["driver"] is not None:
+        run.driver.load_state_dict(tree["driver"])
     progress = tree["progress"]
     run.step, run.epoch, run.batch = progress["step"], progress["epoch"], progress["batch"]
     run.epoch_sum, run.epoch_weight = progress["epoch_sum"], progress["epoch_weight"]

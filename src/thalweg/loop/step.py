@@ -10,6 +10,7 @@ from torch import Tensor
 from thalweg.data import split
 from thalweg.engine import RuleOptimizer, clip_coefficient, total_norm
 from thalweg.objective import Objective
+
 from .precision import Precision
 
 __all__ = ["EagerStep"]
