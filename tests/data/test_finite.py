@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from thalweg.data.finite import check_finite
 
 nan, inf = float("nan"), float("inf")
 X = torch.ones(5, 3)
+Named = namedtuple("Named", ["inputs", "labels"])
 Y = torch.zeros(5)
 
 
@@ -52,6 +54,8 @@ BAD = [
     ("Arrow NaN", (pa.table({"a": [1.0, nan]}), [0, 1]), r"x is nan in row 1, column 'a'"),
     ("beyond float32", (np.array([[1.0], [1e300]]), [0, 1]), r"x is inf in row 1.*float64 values beyond 3.4e38"),
     ("negative weight", (X, Y, torch.tensor([1, 1, -0.5, 1, 1])), r"row_weight is -0.5 in row 2.*weights >= 0"),
+    ("weight beside inputs", ((X, X), Y, torch.tensor([1, -2.0, 1, 1, 1])), r"row_weight is -2 in row 1"),
+    ("named tuple", Named(X, spoiled((5,), (3,))), r"data: y is nan in row 3"),
     ("no weight", (X, Y, torch.zeros(5)), r"row_weight is 0 in every row"),
     ("NaN weight", (X, Y, spoiled((5,), (1,))), r"row_weight is nan in row 1"),
     (

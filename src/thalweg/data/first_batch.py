@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
-from .batch import Batch, split
+from .batch import Batch
 from .finite import check_finite, check_row_weight
 
 __all__ = ["check_batch", "tensors_of"]
@@ -39,7 +39,5 @@ def check_batch(batch: Batch) -> None:
     for name, tensor in tensors_of(batch):
         if tensor.dim():
             check_finite(name, tensor, place="the first batch, ")
-    if isinstance(batch, (tuple, list)) and len(batch) == 3:
-        row_weight = split(batch).row_weight
-        if isinstance(row_weight, Tensor):
-            check_row_weight(row_weight, place="the first batch, ")
+    if isinstance(batch, (tuple, list)) and len(batch) == 3 and isinstance(batch[2], Tensor):
+        check_row_weight(batch[2], place="the first batch, ")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .base import Source
-from .batch import Batch, split
+from .batch import Batch
 from .finite import check_finite, check_row_weight
 from .permutation import permutation
 from .settings import check_settings, check_start, check_state, count_steps
@@ -164,9 +164,9 @@ class MemorySource(Source):
     def check(self) -> None:
         for name, leaf in zip(self.names, self.leaves, strict=True):
             check_finite(self._shown(name), leaf, self.columns.get(name, ()))
-        row_weight = split(self.whole()).row_weight if self._structure.is_flat and len(self.leaves) == 3 else None
-        if row_weight is not None:
-            check_row_weight(row_weight)
+        whole = self.whole()
+        if isinstance(whole, tuple) and len(whole) == 3 and isinstance(whole[2], Tensor):
+            check_row_weight(whole[2])
 
     def _shown(self, name: str) -> str:
         """Return ``y ('price')`` for a named Series, and the bare name otherwise."""

@@ -83,10 +83,15 @@ def flatten(data: Any) -> Structure:
             "lists of numbers."
         )
 
-    if isinstance(data, tuple) and not hasattr(data, "_fields"):
-        given = _without_trailing_none(data)
+    if isinstance(data, tuple):
+        named = hasattr(data, "_fields")
+        given = data if named else _without_trailing_none(data)
         labels = ("x", "y", "row_weight") if len(given) <= 3 else tuple(f"part {i}" for i in range(len(given)))
         before = [visit(part, label) for part, label in zip(given, labels, strict=False)]
+        if named:
+            return Structure(
+                leaves, names, columns, lambda values: type(data)(*(part(values) for part in before)), False
+            )
         is_flat = names == list(labels[: len(given)])
         return Structure(leaves, names, columns, lambda values: tuple(part(values) for part in before), is_flat)
     return Structure(leaves, names, columns, visit(data, "" if isinstance(data, Mapping) else "x"), False)
