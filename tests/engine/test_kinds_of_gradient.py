@@ -39,10 +39,12 @@ def test_sparse_equals_torch(name: str) -> None:
     ours = torch.randn(6, 2)
     theirs = ours.clone()
     a, b = getattr(tw.optim, name)(lr=0.1).optimizer([ours]), getattr(torch.optim, name)([theirs], lr=0.1)
-    for t in range(5):
-        ours.grad, theirs.grad = sparse_gradient(t), sparse_gradient(t)
-        a.step()
-        b.step()
+    # torch warns where it makes a sparse tensor without saying whether to check it.
+    with torch.sparse.check_sparse_tensor_invariants(True):
+        for t in range(5):
+            ours.grad, theirs.grad = sparse_gradient(t), sparse_gradient(t)
+            a.step()
+            b.step()
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
@@ -86,7 +88,7 @@ def test_complex_equals_torch(id: str, dtype: torch.dtype) -> None:
     torch.testing.assert_close(ours, theirs, rtol=tol, atol=tol)
     for mine, other in zip(ours, theirs, strict=True):
         for name, value in a.state[mine].items():
-            if name in b.state[other]:
+            if name in b.state[other] and name != "mu_product":  # ours is as exact as the parameter
                 assert value.dtype == b.state[other][name].dtype, name
 
 
@@ -98,7 +100,7 @@ def test_complex_is_two_reals(id: str) -> None:
     pair = torch.view_as_real(z).clone()
     a, b = rule.optimizer([z]), rule.optimizer([pair], engine="reference")
     for t in range(4):
-        z.grad = torch.exp(1j * (z + t)).conj()
+        z.grad = torch.exp(1j * (z + t)).conj()  # a view that only notes the conjugation
         pair.grad = torch.view_as_real(z.grad.resolve_conj()).clone()
         a.step()
         b.step()

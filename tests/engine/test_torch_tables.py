@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +31,7 @@ def configurations() -> Iterator[Any]:
                 yield pytest.param(info, row.kwargs, id=f"{info.name}-{number}-{row.desc}")
 
 
-@pytest.mark.parametrize(("info", "kwargs"), configurations())
+@pytest.mark.parametrize(("info", "kwargs"), list(configurations()))
 def test_configuration_equals_torch(info: OptimizerInfo, kwargs: dict[str, Any]) -> None:
     torch.manual_seed(0)
     shapes = ((6, 4), (4, 6)) if info.name == "Muon" else ((6, 4), (5,), (2, 3, 4))
@@ -38,7 +39,7 @@ def test_configuration_equals_torch(info: OptimizerInfo, kwargs: dict[str, Any])
     dtype = torch.float32 if info.name == "Muon" else torch.float64
     ours = [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
     theirs = [w.detach().clone().requires_grad_() for w in ours]
-    a, b = OURS[info.name](**kwargs).optimizer(ours), info.optim_cls(theirs, **kwargs)
+    a, b = OURS[info.name](**kwargs).optimizer(ours), info.optim_cls(theirs, **copy.deepcopy(kwargs))
     scheduler_a = torch.optim.lr_scheduler.StepLR(a, step_size=3, gamma=0.5)
     scheduler_b = torch.optim.lr_scheduler.StepLR(b, step_size=3, gamma=0.5)
     for _ in range(10):
@@ -72,7 +73,7 @@ def errors() -> Iterator[Any]:
                 yield pytest.param(info, row, id=f"{info.name}-{number}-{row.optimizer_error_input.desc}")
 
 
-@pytest.mark.parametrize(("info", "row"), errors())
+@pytest.mark.parametrize(("info", "row"), list(errors()))
 def test_what_torch_refuses_is_refused(info: OptimizerInfo, row: Any) -> None:
     given = row.optimizer_error_input
     params = given.params if given.params is not None else [torch.randn(2, 2, requires_grad=True)]

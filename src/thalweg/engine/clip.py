@@ -21,7 +21,7 @@ def total_norm(grads: Sequence[Tensor]) -> Tensor:
     if not grads:
         return torch.zeros(())
     dense = [grad.coalesce().values() if grad.is_sparse else grad for grad in grads]
-    dense = [torch.view_as_real(grad) if grad.is_complex() else grad for grad in dense]
+    dense = [torch.view_as_real(grad.resolve_conj()) if grad.is_complex() else grad for grad in dense]
     first = dense[0]
     half = first.dtype in (torch.float16, torch.bfloat16)
     if not half and all(grad.device == first.device and grad.dtype == first.dtype for grad in dense):
@@ -66,5 +66,5 @@ def _clamped(grad: Tensor, limit: float) -> Tensor:
             grad.indices(), grad.values().clamp(-limit, limit), grad.shape, is_coalesced=True, check_invariants=False
         )
     if grad.is_complex():
-        return torch.view_as_complex(torch.view_as_real(grad).clamp(-limit, limit))
+        return torch.view_as_complex(torch.view_as_real(grad.resolve_conj()).clamp(-limit, limit))
     return grad.clamp(-limit, limit)

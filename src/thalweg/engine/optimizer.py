@@ -154,6 +154,9 @@ class RuleOptimizer(torch.optim.Optimizer):
                     )
         super().add_param_group(param_group)
         group = self.param_groups[-1]
+        for name, value in group.items():
+            if isinstance(value, Tensor):
+                group[name] = value.clone()  # torch's schedulers fill it in place, and the rule is not theirs to change
         try:
             rule = self.rule.with_hyper(group)
             for index, param in enumerate(group["params"]):

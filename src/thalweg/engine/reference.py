@@ -84,7 +84,7 @@ def _step_one(
     targets = {name: real(value) for name, value in state.items()}
     old = widened(target)
     old_state = {name: widened(value) for name, value in targets.items()}
-    slope = real(grad).to(old.dtype)
+    slope = real(grad.resolve_conj()).to(old.dtype)
     if scale is not None:
         slope = slope * scale.to(device=slope.device, dtype=slope.dtype)
     new, new_state = rule.update(old, slope, old_state, hyper)
