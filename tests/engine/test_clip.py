@@ -54,7 +54,9 @@ def test_value_equals_torchs(engine: str) -> None:
 def test_value_then_norm_over_groups_and_a_scale() -> None:
     a, b = torch.zeros(2), torch.zeros(1)
     a.grad, b.grad = torch.tensor([30.0, 4.0]), torch.tensor([-50.0])
-    optimizer = tw.optim.SGD(lr=1.0).optimizer([{"params": [a]}, {"params": [b], "lr": 2.0}], clip_value=3.0, clip_norm=1.0)
+    optimizer = tw.optim.SGD(lr=1.0).optimizer(
+        [{"params": [a]}, {"params": [b], "lr": 2.0}], clip_value=3.0, clip_norm=1.0
+    )
     optimizer.apply(scale=torch.tensor(0.1))  # 3, 0.4, -5 -> 3, 0.4, -3
     norm = (9 + 0.16 + 9) ** 0.5
     assert optimizer.last_norm.item() == pytest.approx(norm)
@@ -80,7 +82,9 @@ def test_a_known_norm_and_a_scale_give_the_same(id: str, overwrite: bool) -> Non
 
 
 def test_norm_of_every_kind_of_gradient() -> None:
-    sparse = torch.sparse_coo_tensor(torch.tensor([[0, 0, 2]]), torch.tensor([1.0, 2.0, 4.0]), (4,), check_invariants=True)
+    sparse = torch.sparse_coo_tensor(
+        torch.tensor([[0, 0, 2]]), torch.tensor([1.0, 2.0, 4.0]), (4,), check_invariants=True
+    )
     assert total_norm([sparse]).item() == 5.0
     assert total_norm([torch.tensor([3 + 4j])]).item() == 5.0
     assert total_norm([torch.full((4,), 300.0, dtype=torch.float16)]).item() == 600.0  # 600^2 is no float16

@@ -61,7 +61,9 @@ def test_other_dtypes_round_to_nearest() -> None:
 
 
 def test_float16_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^SGD: stochastic_rounding is for bfloat16, and parameter 0 of group 0 is float16"):
+    with pytest.raises(
+        ValueError, match=r"^SGD: stochastic_rounding is for bfloat16, and parameter 0 of group 0 is float16"
+    ):
         tw.optim.SGD().optimizer([torch.ones(2, dtype=torch.float16)], stochastic_rounding=True)
 
 

@@ -204,9 +204,17 @@ def torch_adamw_state() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("state", "params", "regex"),
     [
-        (rmsprop_state, [(2, 3)], r"^Adam: the state_dict holds square_avg, step for parameter 0 of group 0, but this rule"),
+        (
+            rmsprop_state,
+            [(2, 3)],
+            r"^Adam: the state_dict holds square_avg, step for parameter 0 of group 0, but this rule",
+        ),
         (other_shape, [(2, 3)], r"^Adam: 'exp_avg' of parameter 0 of group 0 has the shape \(3, 2\) in the state_dict"),
-        (adam_state, [(3, 2)], r"shape \(2, 3\) in the state_dict, but \(3, 2\) belongs to a parameter of shape \(3, 2\)"),
+        (
+            adam_state,
+            [(3, 2)],
+            r"shape \(2, 3\) in the state_dict, but \(3, 2\) belongs to a parameter of shape \(3, 2\)",
+        ),
         (adam_state, [(2, 3), (1,)], r"^Adam: the state_dict has groups of \[1\] parameters, this optimizer has \[2\]"),
         (torch_adamw_state, [(2, 3)], r"^Adam: group 0 of the state_dict was written by AdamW, whose weight decay"),
         (lambda: {"state": {}, "param_groups": [{"params": [0]}]}, [(2, 3)], r"^Adam: group 0 .* has no 'lr'"),
