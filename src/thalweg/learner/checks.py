@@ -30,7 +30,6 @@ def describe(value: Any) -> str:
     return type(value).__name__
 
 
-@torch.no_grad()
 def example_output(model: nn.Module, source: Source, precision: Precision) -> tuple[Any, Any, Tensor | None]:
     """Return (output, target, row weights) for the first rows, in evaluation mode; nothing random is consumed.
 
@@ -38,7 +37,8 @@ def example_output(model: nn.Module, source: Source, precision: Precision) -> tu
         ValueError: the model cannot take the data; both shapes are named, with what the model said.
     """
     parts = split(source.first())
-    with eval_mode(model):
+    # With gradients, although none is taken: a loss recognises a sigmoid inside the model by its graph.
+    with torch.enable_grad(), eval_mode(model):
         try:
             with precision.context():
                 output = logits_of(model(*parts.args, **parts.kwargs))

@@ -20,7 +20,10 @@ from thalweg.objective import Objective
 
 from .assemble import assemble, make_sources, planned
 from .checks import prepare_loss
+from .layers import Rate, adopt_layers, freeze, freeze_to, reset_rates, split_layers, unfreeze
+from .lr_find import lr_find
 from .metrics import make_metrics, metric_names
+from .one_cycle import fine_tune, fit_one_cycle
 from .resolve import OptimizerSpec, make_optimizer, make_rule, pick_device
 from .saving import load_into, save_learner
 from .seeding import seeded
@@ -78,7 +81,7 @@ class Learner:
         model: nn.Module,
         optimizer: OptimizerSpec = "adamw",
         loss: Any = "mse",
-        metrics: Sequence[Any] = (),
+        metrics: Sequence[Any] | Mapping[str, Any] = (),
         *,
         lr: float | None = None,
         schedule: Any = None,
@@ -151,15 +154,6 @@ class Learner:
         self.bases = [{k: group[k] for k in kept if k in group} for group in optimizer.param_groups]
         return optimizer
 
-    def _reset_rates(self, lr: float | None) -> None:
-        """Set every group back to its own base (a schedule has moved it), scaled to *lr* where one is given."""
-        reference = self.bases[-1].get("lr")
-        for group, base in zip(self.optimizer.param_groups, self.bases, strict=True):
-            group.update(base)
-            if lr is not None:
-                ratio = 1.0 if not reference or base.get("lr") is None else base["lr"] / reference
-                group["lr"] = lr * ratio
-
     @property
     def metric_names(self) -> list[str]:
         """The metrics' names as they stand in the history (without ``val_``)."""
@@ -182,7 +176,7 @@ class Learner:
         accumulate: int = 1,
         shuffle: bool = True,
         drop_last: bool = False,
-        lr: float | None = None,
+        lr: Rate | str = "own",
         schedule: Any = None,
         hooks: Sequence[Hook] = (),
         early_stopping: EarlyStopping | int | None = None,
@@ -206,7 +200,8 @@ class Learner:
             batch_size: rows per micro-batch (a ``DataLoader`` keeps its own).
             accumulate: micro-batches per update.
             shuffle, drop_last: as in torch's ``DataLoader``.
-            lr: the rate of this fit; other groups keep their ratio to the last one.
+            lr: the rate of this fit, other groups keep their ratio to the last one; a slice or a list gives each layer
+                group its own; ``"own"``: the learner's.
             schedule: instead of the learner's own.
             hooks: instances of :class:`thalweg.Hook`.
             early_stopping: :class:`thalweg.EarlyStopping`, or a patience in epochs for ``val_loss``.
@@ -227,6 +222,8 @@ class Learner:
         if valid is not None and validation_data is not None:
             raise ValueError("fit: valid and validation_data are two names of one setting; give one of them.")
         tree = None if resume is None else loop.read_checkpoint(Path(resume))
+        if tree is not None:
+            adopt_layers(self, tree["optimizer"]["param_groups"])
         with seeded(self._fit_seed()) as drawn:
             seed = drawn if tree is None else int(tree["seed"])
             sources = make_sources(
@@ -239,7 +236,7 @@ class Learner:
                 drop_last=drop_last,
                 seed=seed,
             )
-            self._reset_rates(lr)
+            reset_rates(self, lr)
             run, _ = assemble(
                 self,
                 sources,
@@ -272,13 +269,13 @@ class Learner:
         accumulate: int = 1,
         drop_last: bool = False,
         validation_split: float = 0.0,
-        lr: float | None = None,
+        lr: Rate | str = "own",
         schedule: Any = None,
     ) -> Plan:
         """Return what :meth:`fit` with these arguments would do: updates, rates, groups, engine, memory."""
         given = data if y is None else (data, y)
         settings = Settings(epochs, accumulate)
-        self._reset_rates(lr)
+        reset_rates(self, lr)
         return planned(
             self,
             given,
@@ -288,6 +285,9 @@ class Learner:
             validation_split=validation_split,
             schedule=self.schedule if schedule is None else schedule,
         )
+
+    lr_find, fit_one_cycle, fine_tune = lr_find, fit_one_cycle, fine_tune
+    split_layers, freeze, freeze_to, unfreeze = split_layers, freeze, freeze_to, unfreeze
 
     def evaluate(self, data: Any, y: Any = None, *, batch_size: int = 128) -> dict[str, float]:
         """Return loss and metrics over *data* in evaluation mode; averaged weights are used where the rule averages."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from thalweg import metric
 from thalweg.data import Source, split
 from thalweg.objective import Objective, logits_of
 
@@ -39,8 +40,8 @@ def evaluate(
     """
     total: Tensor | None = None
     weight: Tensor | float = 0
-    for metric in metrics.values():
-        metric.reset()
+    for held in metrics.values():
+        held.reset()
     with eval_mode(objective.model):
         for batch in source.batches(epoch):
             parts = split(batch)
@@ -51,14 +52,14 @@ def evaluate(
             weight = weight + batch_weight
             if metrics:
                 predictions = objective.loss.predict(output)
-                for metric in metrics.values():
-                    metric.update(predictions, parts.target)
+                for held in metrics.values():
+                    metric.update(held, predictions, parts.target)
     if total is None:
         raise ValueError("evaluate: the data gave no batch, so there is nothing to evaluate; pass at least one sample.")
     loss = float(total) / float(weight) if float(weight) else 0.0
     if objective.penalty_term is not None:
         loss += float(objective.penalty(dict(objective.model.named_parameters())))
-    return {"loss": loss, **{name: float(metric.compute()) for name, metric in metrics.items()}}
+    return {"loss": loss, **metric.values(metrics)}
 
 
 @torch.no_grad()

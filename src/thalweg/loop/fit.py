@@ -9,7 +9,6 @@ from .history import History
 from .hooks import Hook
 from .interrupt import interruptible
 from .progress import Progress
-from .rates import current_rates
 from .replaced import record_replaced
 from .run import Run
 from .state import save_checkpoint
@@ -101,7 +100,7 @@ def update(run: Run) -> None:
     stepper = run.stepper
     loss, weight = stepper.loss, stepper.weight
     assert loss is not None, "an update follows at least one micro-batch"
-    rates = current_rates(run)
+    rates = run.rates.current()
     real = stepper.update()
     run.recorder.add(run.step, run.epoch, loss, weight, stepper.norms, rates, stepper.penalty)
     stepper.clear()

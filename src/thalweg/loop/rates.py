@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +11,7 @@ import torch
 from thalweg.errors import unknown_name
 from thalweg.schedule import Schedule
 
-if TYPE_CHECKING:
-    from .run import Run
-
-__all__ = ["Rates", "base_value", "current_rates", "has_hyper"]
+__all__ = ["Rates", "base_value", "has_hyper"]
 
 _BLOCK = 1024
 
@@ -60,6 +57,7 @@ class Rates:
             for name, schedule in self.schedules.items()
             for controller in schedule.controllers
         ]
+        self._optimizer = optimizer
         self._groups = optimizer.param_groups
         for name in self.schedules:
             if not any(has_hyper(group, name) for group in self._groups):
@@ -93,6 +91,10 @@ class Rates:
                 group["betas"] = (values[row], group["betas"][1])
             else:
                 group[name] = values[row]
+
+    def current(self) -> tuple[float | None, ...]:
+        """Return rate and momentum as they stand, in the order of :attr:`names`."""
+        return tuple([read(group) for read, group in self.columns])
 
     def observe(self, row: Mapping[str, float]) -> list[str]:
         """Show an epoch's row to the controllers; return a line for each multiplier that changed.
@@ -135,6 +137,9 @@ class Rates:
             (name, controller, dict(saved))
             for (name, controller, _), saved in zip(self._control, state["control"], strict=True)
         ]
+        # Loading a state dict gives an optimizer new group dictionaries.
+        self._groups = self._optimizer.param_groups
+        self.names, self.columns = _columns(self._groups)
         self._start = self._end = 0
 
     def curve(self, name: str, group: int, steps: np.ndarray) -> np.ndarray:
@@ -181,8 +186,3 @@ def _columns(groups: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[
             names.append(name)
             columns.append((_read_lr, group))
     return tuple(names), columns
-
-
-def current_rates(run: Run) -> tuple[float | None, ...]:
-    """Return the rate (and momentum) of each labelled group as they stand, in the recorder's column order."""
-    return tuple([read(group) for read, group in run.rates.columns])

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .rates import current_rates
 from .run import Run
 
 __all__ = ["record_replaced"]
@@ -32,5 +31,5 @@ def record_replaced(run: Run, returned: Any) -> None:
             f"hook step: returned {type(returned).__name__}; return the loss as a 0-dim tensor, as (sum, weight), "
             "or None to record nothing."
         )
-    run.recorder.add(run.step, run.epoch, loss, weight, None, current_rates(run))
+    run.recorder.add(run.step, run.epoch, loss, weight, None, run.rates.current())
     run.step += 1

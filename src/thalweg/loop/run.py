@@ -15,7 +15,6 @@ from thalweg.objective import Objective
 from thalweg.schedule import TorchDriver
 
 from .history import History
-from .hooks import Hook
 from .precision import Precision
 from .rates import Rates
 from .recorder import Recorder
@@ -53,7 +52,7 @@ class Run:
     recorder: Recorder
     valid: Source | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
-    hooks: Sequence[Hook] = ()
+    hooks: Sequence[Any] = ()  # of Hook, which stands above because it speaks of Run
     directory: RunDirectory | None = None
     total_steps: int | None = None
     before_evaluation: Callable[[], AbstractContextManager[None]] | None = None

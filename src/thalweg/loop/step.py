@@ -81,8 +81,9 @@ class EagerStep:
             total = self.precision.scaler.scale(total)
         if windows == 1 and isinstance(weight, Tensor):
             self._divisor = 0.0  # marks: already divided
-            positive = weight > 0
-            seed = torch.where(positive, weight, 1).reciprocal().where(positive, 0).to(total.dtype)
+            exact = weight.to(total.dtype)  # a count is an integer, whose reciprocal torch takes in float32
+            positive = exact > 0
+            seed = torch.where(positive, exact, 1).reciprocal().where(positive, 0)
             total.backward(seed)  # type: ignore[no-untyped-call]
         else:
             total.backward(self._seed(total))  # type: ignore[no-untyped-call]
@@ -144,7 +145,8 @@ class EagerStep:
         if not grads:
             return
         if isinstance(weight, Tensor):
-            factor = torch.where(weight > 0, self._divisor / torch.where(weight > 0, weight, 1), 0)
+            exact = weight.to(self.loss.dtype if self.loss is not None else weight.dtype)
+            factor = torch.where(exact > 0, self._divisor / torch.where(exact > 0, exact, 1), 0)
             torch._foreach_mul_(grads, factor.to(grads[0].dtype))
         else:
             torch._foreach_mul_(grads, self._divisor / weight if weight else 0.0)
