@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch.optim.lr_scheduler import LRScheduler
@@ -35,10 +35,8 @@ from thalweg.objective import Objective
 from thalweg.schedule import TorchDriver, TorchSchedule
 
 from .checks import prepare_loss
+from .held import Held
 from .resolve import make_schedules
-
-if TYPE_CHECKING:
-    from .learner import Learner
 
 __all__ = ["Sources", "assemble", "make_sources", "plan_of", "planned"]
 
@@ -48,7 +46,7 @@ Sources = tuple[Source, "Source | None"]
 
 
 def make_sources(
-    learner: Learner,
+    learner: Held,
     given: Any,
     valid: Any,
     *,
@@ -78,7 +76,7 @@ def make_sources(
     return train, held
 
 
-def choose_step(learner: Learner, settings: Settings, precision: Precision, total: int | None) -> tuple[str, str]:
+def choose_step(learner: Held, settings: Settings, precision: Precision, total: int | None) -> tuple[str, str]:
     """Return ``"eager"`` or ``"compiled"``, and why.
 
     Raises:
@@ -95,7 +93,7 @@ def choose_step(learner: Learner, settings: Settings, precision: Precision, tota
 
 
 def make_stepper(
-    learner: Learner, objective: Objective, precision: Precision, rates: Rates, settings: Settings, total: int | None
+    learner: Held, objective: Objective, precision: Precision, rates: Rates, settings: Settings, total: int | None
 ) -> EagerStep:
     """Return what makes the updates, eager or compiled."""
     name, _ = choose_step(learner, settings, precision, total)
@@ -135,7 +133,7 @@ def updates_per_epoch(source: Source, accumulate: int) -> int | None:
 
 
 def assemble(
-    learner: Learner,
+    learner: Held,
     sources: Sources,
     settings: Settings,
     *,
@@ -222,7 +220,7 @@ def _go_on(run: Run, tree: dict[str, Any], where: str) -> None:
 
 
 def _check_hooks(
-    hooks: Sequence[Hook], learner: Learner, settings: Settings, valid: Source | None, source: Source
+    hooks: Sequence[Hook], learner: Held, settings: Settings, valid: Source | None, source: Source
 ) -> None:
     for hook in hooks:
         if not isinstance(hook, Hook):
@@ -241,13 +239,13 @@ def _check_hooks(
                 )
         if hasattr(hook, "step") and settings.accumulate > 1:
             raise ValueError(
-                f"fit: the hook {type(hook).__name__} replaces the step, so accumulate={settings.accumulate} has nothing "
-                "to act on; accumulate inside the hook."
+                f"fit: the hook {type(hook).__name__} replaces the step, so accumulate={settings.accumulate} has "
+                "nothing to act on; accumulate inside the hook."
             )
 
 
 def plan_of(
-    learner: Learner,
+    learner: Held,
     source: Source,
     settings: Settings,
     rates: Rates,
@@ -289,7 +287,7 @@ def plan_of(
 
 
 def planned(
-    learner: Learner,
+    learner: Held,
     given: Any,
     settings: Settings,
     *,
@@ -322,7 +320,7 @@ def _schedule_text(rates: Rates, foreign: TorchSchedule | None) -> str:
 
 
 def _preview(
-    learner: Learner, foreign: TorchSchedule | None, total: int | None, per_epoch: int | None
+    learner: Held, foreign: TorchSchedule | None, total: int | None, per_epoch: int | None
 ) -> np.ndarray[Any, np.dtype[np.float64]] | None:
     """Return the last group's rate over the run by stepping a copy of a torch scheduler; None where it cannot be known.
 

@@ -16,6 +16,6 @@ def compile(model: nn.Module, *args: Any, **kwargs: Any) -> Learner:
 
     >>> import torch, thalweg as tw
     >>> tw.compile(torch.nn.Linear(2, 1), optimizer="sgd", lr=0.1, loss="mse", device="cpu")
-    Learner(Linear(...), optimizer=SGD(lr=0.1, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False), loss=MSE(), device='cpu')
+    Learner(Linear(...), optimizer=SGD(lr=0.1, ...), loss=MSE(), device='cpu')
     """
     return Learner(model, *args, **kwargs)

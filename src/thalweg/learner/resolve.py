@@ -24,7 +24,7 @@ OptimizerSpec = str | Rule | Mapping[str, Any] | type | torch.optim.Optimizer | 
 
 
 def make_rule(given: OptimizerSpec, lr: float | None) -> Rule | None:
-    """Return the rule that *given* names or is, with *lr* put in; None where it is torch's (class, instance, factory)."""
+    """Return the rule that *given* names or is, with *lr* put in; None where it is torch's own."""
     if isinstance(given, torch.optim.Optimizer) or _makes_torch_optimizer(given):
         return None
     settings = {} if lr is None else {"lr": lr}

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from thalweg.checkpoint import flatten, latest, load, save, unflatten, write_whole
 from thalweg.loop import History, check_model
 
-if TYPE_CHECKING:
-    from .learner import Learner
+from .held import Held
+from .layers import adopt_layers
 
 __all__ = ["load_into", "save_learner"]
 
 
-def save_learner(learner: Learner, path: Path) -> Path:
+def save_learner(learner: Held, path: Path) -> Path:
     """Write ``path`` (``*.safetensors``: weights by name; otherwise a checkpoint folder), whole or not at all."""
     if path.suffix == ".safetensors":
         from safetensors.torch import save_file
@@ -36,7 +36,7 @@ def save_learner(learner: Learner, path: Path) -> Path:
     return save(path, *flatten(state))
 
 
-def load_into(learner: Learner, path: Path) -> None:
+def load_into(learner: Held, path: Path) -> None:
     """Load a weights file, a saved learner, or the newest checkpoint of a run into *learner*.
 
     Raises:
@@ -57,6 +57,7 @@ def load_into(learner: Learner, path: Path) -> None:
     learner.module.load_state_dict(state["model"])
     for name, param in learner.module.named_parameters():
         param.requires_grad_(bool(state["trainable"].get(name, param.requires_grad)))
+    adopt_layers(learner, state["optimizer"]["param_groups"])
     learner.optimizer.load_state_dict(state["optimizer"])
     history = state["history"]
     learner.history = History.load(history["arrays"], history["plain"])
@@ -65,7 +66,7 @@ def load_into(learner: Learner, path: Path) -> None:
         learner.bases = state["bases"]
 
 
-def _read_weights(learner: Learner, path: Path) -> dict[str, Any]:
+def _read_weights(learner: Held, path: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

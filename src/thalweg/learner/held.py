@@ -1,0 +1,48 @@
+"""What a learner holds, for the modules that it hands over to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from thalweg.loop import GroupRow, History
+from thalweg.loss import Loss, Penalty
+from thalweg.optim import Rule
+
+__all__ = ["Held"]
+
+
+class Held(Protocol):
+    """The learner as its own modules see it: they cannot import it, because it imports them."""
+
+    module: nn.Module
+    model: Any
+    optimizer: torch.optim.Optimizer
+    rule: Rule | None
+    loss: Loss
+    penalty: Penalty | None
+    metrics: Sequence[Any] | Mapping[str, Any]
+    schedule: Any
+    precision: str
+    device: torch.device
+    step: str
+    clip_norm: float | None
+    clip_value: float | None
+    group_rows: list[GroupRow]
+    bases: list[dict[str, Any]]
+    history: History
+    fits: int
+
+    @property
+    def metric_names(self) -> list[str]:
+        """The metrics' names as they stand in the history."""
+
+    def make_metrics(self, output: Any, target: Any) -> dict[str, Any]:
+        """Return metrics made for an example batch."""
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """Hold the weights that evaluation should use."""
