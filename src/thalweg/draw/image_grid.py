@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from thalweg.draw.style import INK, SERIES, figure
+from thalweg.draw.style import INK, SERIES, WIDTH, figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,6 +17,8 @@ __all__ = ["image_grid"]
 
 _MOST = 100
 _CHANNELS = (1, 3, 4)
+#: Inches between two images.
+_GAP = 0.09
 
 
 def _pixels(images: ArrayLike) -> NDArray[np.float64]:
@@ -114,13 +116,18 @@ def image_grid(
         raise ValueError(f"image_grid: columns={columns} must be >= 1; pass how many images stand in a row.")
     across = min(count, columns or min(8, int(np.ceil(np.sqrt(count * 1.6)))))
     down = -(-count // across)
-    side = min(1.35, 7.2 / across)
+    side = min(1.35, WIDTH / across - _GAP)
     ratio = pixels.shape[1] / pixels.shape[2]
     captions, wrong = _captions(labels, predictions, count, fits=int(side * 13))
     captioned = 0.17 * max(caption.count("\n") + 1 for caption in captions) + 0.03 if any(captions) else 0.0
-    picture = figure(down * (side * ratio + captioned), across * side, pad=0.04)
+    tall = side * ratio
+    width, height = across * (side + _GAP) + _GAP, down * (tall + captioned + _GAP) + _GAP
+    # Placed by hand: the layout engine takes seconds for a hundred axes.
+    picture = figure(height, width, pad=None)
     for place in range(count):
-        axes = picture.add_subplot(down, across, place + 1)
+        row, column = divmod(place, across)
+        left, top = _GAP + column * (side + _GAP), _GAP + row * (tall + captioned + _GAP) + captioned
+        axes = picture.add_axes((left / width, 1 - (top + tall) / height, side / width, tall / height))
         # Colour map and limits are matplotlib's business for (H, W) only; (H, W, C) ignores them.
         axes.imshow(pixels[place], interpolation="nearest", cmap="gray", vmin=0.0, vmax=1.0)
         axes.set_xticks([])

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DASHES", "GRID", "INK", "MUTED", "SERIES", "WIDTH", "dress", "figure", "legend", "series"]
 
-#: Line colours after Okabe and Ito ("Color universal design", 2008), the light ones darkened until each has a contrast
-#: of at least 3:1 on white. A test simulates the three dichromacies and measures how far apart they stay.
-SERIES = ("#0072b2", "#d55e00", "#00805f", "#b0568f", "#3a3f45", "#a87400")
+#: Line colours in the order of Okabe and Ito's ("Color universal design", 2008), moved until any two stay apart under
+#: each of the three dichromacies and each has a contrast of at least 3:1 on white; a test measures both.
+SERIES = ("#0168aa", "#be4800", "#1ba17e", "#b75c94", "#2d3237", "#c68805")
 #: Line styles that take over when the colours have been used once.
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
 INK = "#1f2328"
@@ -33,25 +33,26 @@ def series(index: int) -> tuple[str, str | tuple[float, tuple[float, ...]]]:
     """Return colour and line style of the *index*-th curve of a panel (they repeat after 18).
 
     >>> series(0)
-    ('#0072b2', '-')
+    ('#0168aa', '-')
     >>> series(7)
-    ('#d55e00', (0, (4, 1.5)))
+    ('#be4800', (0, (4, 1.5)))
     """
     dash = DASHES[index // len(SERIES) % len(DASHES)]
     return SERIES[index % len(SERIES)], dash
 
 
-def figure(height: float, width: float = WIDTH, *, pad: float = 0.08) -> Figure:
+def figure(height: float, width: float = WIDTH, *, pad: float | None = 0.08) -> Figure:
     """Return an empty figure of *width* × *height* inches that shows itself as a picture in a notebook.
 
-    *pad* is the room around each axis, in inches.
+    *pad* is the room around each axis, in inches; ``None`` leaves placing the axes to the caller.
 
     It belongs to no pyplot window and is never shown by itself: return it, or call ``.savefig(path)``.
     """
     from thalweg.draw.drawing import Drawing
 
     picture = Drawing(figsize=(width, height), dpi=_DPI, facecolor="white")
-    picture.set_layout_engine("constrained", w_pad=pad, h_pad=0.75 * pad, wspace=0.0, hspace=0.0)
+    if pad is not None:
+        picture.set_layout_engine("constrained", w_pad=pad, h_pad=0.75 * pad, wspace=0.0, hspace=0.0)
     return picture
 
 
