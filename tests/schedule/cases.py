@@ -182,6 +182,7 @@ CASES = [
         torch=lambda o: lr_scheduler.ExponentialLR(o, gamma=0.9997),
         torch_steps=2000,
     ),
+    Case("exponential that stops", sched.Exponential(0.5).lasting(2), [1.0, 0.5, 0.25, 0.25, 0.25], total=5),
     Case(
         "linear",
         sched.Linear(),

@@ -83,6 +83,17 @@ def test_resumes_bit_for_bit_in_either_order(stop: int, optimizer_first: bool) -
     assert len(before + after) == TOTAL
 
 
+def test_the_bases_are_the_saved_ones() -> None:
+    optimizer = adamw()
+    scheduler = as_torch(Linear(), optimizer, TOTAL)
+    train(optimizer, scheduler, 7)
+    other = torch.optim.SGD([{"params": [torch.ones(1)], "lr": 5.0} for _ in range(2)])
+    resumed = as_torch(Linear(), other, TOTAL)
+    resumed.load_state_dict(scheduler.state_dict())
+    assert [group["lr"] for group in other.param_groups] == [group["lr"] for group in optimizer.param_groups]
+    assert resumed.base_lrs == [1e-3, 1e-2]
+
+
 def test_resumes_through_last_epoch_as_torch_does() -> None:
     optimizer = adamw()
     scheduler = as_torch(Warmup(20) >> Cosine(), optimizer, TOTAL)

@@ -55,7 +55,8 @@ def between(shape: Shape, first: Base, last: Base, t: IntArray | FloatArray, len
 
     .. math:: \text{first} \cdot f + \text{last} \cdot (1 - f), \qquad f = \text{fall}(t)
 
-    and for ``"exponential"`` ``first · (last/first)^(t/length)``, which needs positive ends.
+    and for ``"exponential"`` ``first · (last/first)^(t/length)``, which needs positive ends and meets *last* exactly
+    where *first* is 1.
 
     A way that rises is the mirror image of the one that falls: it is flat where the falling one is.
 
@@ -63,8 +64,6 @@ def between(shape: Shape, first: Base, last: Base, t: IntArray | FloatArray, len
     array([1.e+00, 1.e-01, 1.e-02, 1.e-03, 1.e-04])
     """
     if shape == "exponential":
-        x = np.asarray(t / length, dtype=np.float64)
-        # The end itself, not first · (last/first), which may be one rounding away from it.
-        return np.where(x < 1.0, first * np.power(last / first, x), last)
+        return np.asarray(first * np.power(last / first, t / length), dtype=np.float64)
     f = fall(shape, t, length)
     return first * f + last * (1.0 - f)
