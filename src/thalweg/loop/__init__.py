@@ -1,6 +1,7 @@
 """Training: plan, groups, rates, history, hooks, and the loop itself."""
 
 from .close_epoch import flush
+from .compiled import PAYS_AFTER, CompiledStep
 from .evaluate import eval_mode, evaluate, predict
 from .files import RunDirectory, environment
 from .fit import fit
@@ -17,6 +18,8 @@ from .state import check_model, read_checkpoint, restore, save_checkpoint
 from .step import EagerStep
 
 __all__ = [
+    "PAYS_AFTER",
+    "CompiledStep",
     "EagerStep",
     "EarlyStopping",
     "Every",
