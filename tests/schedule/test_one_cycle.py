@@ -10,7 +10,7 @@ import torch
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
 from tests.schedule.cases import ATOL, RTOL
-from thalweg.schedule import Constant, Cyclic, OneCycle, ReduceOnPlateau, Warmup, read, resolve
+from thalweg.schedule import Constant, Cyclic, OneCycle, ReduceOnPlateau, Warmup, from_dict, read, resolve, to_dict
 
 
 def fastai_cosine(start: float, end: float, position: float) -> float:
@@ -136,6 +136,9 @@ def test_momentum_is_highest_where_the_rate_is_lowest(cycle: OneCycle | Cyclic) 
 def test_momentum_can_be_left_alone() -> None:
     assert list(resolve(OneCycle(moms=()), 64)) == ["lr"]
     assert list(resolve(Cyclic(4, max_factor=2.0, moms=()), 64)) == ["lr"]
+    for off in (OneCycle(moms=None), Cyclic(4, max_factor=2.0, moms=None)):
+        assert off.moms == ()
+        assert from_dict(to_dict(off)) == off
 
 
 def test_momentum_waits_for_the_cycle_behind_a_join() -> None:

@@ -119,7 +119,7 @@ class Cyclic(_Triangles):
         gamma: the factor per step of ``"exp_range"``, in (0, 1].
         max_lr: the top, absolute; the base must lie below. Give it or *max_factor*.
         max_factor: the top as a multiple of the base, >= 1, so that groups keep their ratio.
-        moms: (highest, lowest) momentum; empty leaves the momentum alone.
+        moms: (highest, lowest) momentum; empty or None leaves the momentum alone.
 
     Raises:
         ValueError: both or neither of *max_lr* and *max_factor*; an unknown mode; a number out of range; a base above
@@ -134,7 +134,7 @@ class Cyclic(_Triangles):
 
     max_lr: float | None = None
     max_factor: float | None = None
-    moms: tuple[float, float] | tuple[()] = (0.9, 0.8)
+    moms: tuple[float, float] | tuple[()] | None = (0.9, 0.8)
 
     name: ClassVar[str] = "cyclic"
 
@@ -149,6 +149,8 @@ class Cyclic(_Triangles):
             check_number("Cyclic", "max_lr", self.max_lr, low=0.0, low_open=True)
         if self.max_factor is not None:
             check_number("Cyclic", "max_factor", self.max_factor, low=1.0)
+        if self.moms is None:
+            object.__setattr__(self, "moms", ())  # plain data leaves None out, and then the default would come back
         if self.moms:
             check_momentums("Cyclic", self.moms, ("highest", "lowest"))
 

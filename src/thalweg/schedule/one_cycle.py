@@ -134,7 +134,7 @@ class OneCycle(_Phases):
         max_lr: the peak as an absolute rate in place of the base; a base above it is refused.
         div: peak over start, >= 1.
         div_final: peak over end, >= 1.
-        moms: momentum (first, at the peak, last); empty leaves the momentum alone.
+        moms: momentum (first, at the peak, last); empty or None leaves the momentum alone.
 
     Raises:
         ValueError: a number out of range; a base above *max_lr*; on ``resolve``, more steps than the run has, or so few
@@ -153,7 +153,7 @@ class OneCycle(_Phases):
     max_lr: float | None = None
     div: float = 25.0
     div_final: float = 1e5
-    moms: tuple[float, float, float] | tuple[()] = (0.95, 0.85, 0.95)
+    moms: tuple[float, float, float] | tuple[()] | None = (0.95, 0.85, 0.95)
 
     name: ClassVar[str] = "one_cycle"
 
@@ -163,6 +163,8 @@ class OneCycle(_Phases):
             check_number("OneCycle", "max_lr", self.max_lr, low=0.0, low_open=True)
         check_number("OneCycle", "div", self.div, low=1.0)
         check_number("OneCycle", "div_final", self.div_final, low=1.0)
+        if self.moms is None:
+            object.__setattr__(self, "moms", ())  # plain data leaves None out, and then the default would come back
         if self.moms:
             check_momentums("OneCycle", self.moms, ("first", "at the peak", "last"))
 
