@@ -194,7 +194,8 @@ def test_no_gradient_no_step() -> None:
     w = torch.ones(2)
     optimizer = tw.optim.Adam().optimizer([w], clip_norm=1.0)
     optimizer.step()
-    assert torch.equal(w, torch.ones(2)) and not optimizer.state
+    assert torch.equal(w, torch.ones(2))
+    assert not optimizer.state
 
 
 def test_accumulated_micro_batches_equal_the_batch() -> None:

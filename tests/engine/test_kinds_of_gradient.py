@@ -57,7 +57,7 @@ def test_only_the_named_rows_are_touched() -> None:
     assert optimizer.state[w]["sum"].sum(1).nonzero().flatten().tolist() == [1, 2]
 
 
-@pytest.mark.parametrize("id", [case.id for case in CASES if not case.sparse and "averaged-swa" != case.id])
+@pytest.mark.parametrize("id", [case.id for case in CASES if not case.sparse and case.id != "averaged-swa"])
 def test_sparse_is_refused_by_name(id: str) -> None:
     rule = BY_ID[id].rule
     w = torch.ones(6, 2)

@@ -1,4 +1,4 @@
-"""States move: to a file and back bit for bit, to torch's class and back mid-training, and nowhere they do not belong."""
+"""States move: to a file and back bit for bit, to torch's class and back, nowhere they do not belong."""
 
 from __future__ import annotations
 
