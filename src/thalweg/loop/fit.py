@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 
 from .close_epoch import close_epoch, flush
 from .history import History
@@ -36,6 +37,7 @@ def fit(run: Run) -> History:
                     break
                 run.epoch += 1
                 run.batch = 0
+                note_step(run)
                 row = close_epoch(run, time.perf_counter() - started)
                 progress.epoch(row)
                 interval = run.settings.checkpoint_interval
@@ -108,3 +110,11 @@ def update(run: Run) -> None:
         run.step += 1
         if run.driver is not None and run.driver.every == "step":
             run.driver.step()
+
+
+def note_step(run: Run) -> None:
+    """Say once why a step that was to be compiled runs eagerly."""
+    if run.stepper.notice:
+        run.history.event(run.step, "step", run.stepper.notice)
+        warnings.warn(f"fit: {run.stepper.notice}", stacklevel=2)
+        run.stepper.notice = ""

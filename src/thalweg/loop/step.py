@@ -53,6 +53,7 @@ class EagerStep:
         self.weight: Tensor | int = 0
         self.norms: list[Tensor] | Tensor | None = None
         self.penalty: Tensor | None = None
+        self.notice = ""
         self._named = dict(objective.model.named_parameters())
         self._params = [p for group in optimizer.param_groups for p in group["params"]]
         self._ours = optimizer if isinstance(optimizer, RuleOptimizer) else None
