@@ -117,7 +117,7 @@ class EagerStep:
         if self._ours is not None and scaler is None:
             if self._ours.clip_norm is not None and self._ours.clip_value is None:
                 norm = self.norms = _total(self.norms)
-            self._ours.apply(norm=norm)
+            self._ours.apply(norm=norm, overwrite=True)
         else:
             self._foreign_step(grads)
         real = True
