@@ -1,1 +1,6 @@
-"""cli."""
+"""The command ``thalweg``: one file per command."""
+
+from .app import app
+from .main import main
+
+__all__ = ["app", "main"]

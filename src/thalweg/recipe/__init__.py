@@ -1,1 +1,29 @@
-"""recipe."""
+"""Recipes: training runs as plain data (TOML), and back."""
+
+from .embedded import embedded, read_embedded
+from .fitting import check_fit
+from .load import load
+from .names import NAMES, Names, NameTable
+from .opening import opening
+from .parts import Parts
+from .recipe import Recipe
+from .run import resume, run
+from .sections.train import Train
+from .summary import RunSummary
+
+__all__ = [
+    "NAMES",
+    "NameTable",
+    "Names",
+    "Parts",
+    "Recipe",
+    "RunSummary",
+    "Train",
+    "check_fit",
+    "embedded",
+    "load",
+    "opening",
+    "read_embedded",
+    "resume",
+    "run",
+]

@@ -1,0 +1,42 @@
+"""``thalweg plan``: what a recipe would do."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from thalweg import recipe
+from thalweg.recipe import opening
+
+from .words import split_words
+
+__all__ = ["plan"]
+
+
+def plan(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RECIPE|KEY=VALUE",
+            help="A TOML file or the name of an embedded recipe (digits if none is given), and values to override.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Print what a run would do, without training.
+
+    Updates, the rate and the momentum as curves, engine, memory, and what each parameter gets.
+    """
+    name, overrides = split_words(words)
+    made = recipe.load(name or "digits", overrides)
+    for note in made.notes:
+        print(note, file=sys.stderr)
+    learner, data = made.build()
+    recipe.check_fit(learner, data, made.train.batch_size)
+    arguments = made.fit_arguments()
+    wanted = ("epochs", "batch_size", "accumulate", "drop_last")
+    planned = learner.plan(data.train, **{key: arguments[key] for key in wanted})
+    print(opening(made, learner, data), end="\n\n")
+    print(planned)

@@ -1,0 +1,61 @@
+"""The directory of a run: a new one, or the one to go on in."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+
+from thalweg.loop import RunDirectory
+
+__all__ = ["claim", "release"]
+
+
+def claim(name: str, out: Path | str | None = None) -> tuple[Path, bool]:
+    """Return (a directory for one run, whether it was made now).
+
+    Args:
+        name: of the recipe.
+        out: the directory; None takes a new ``runs/NAME-YYYYMMDD-HHMMSS``.
+
+    Raises:
+        ValueError: it holds a run or a recipe already, is a file, or cannot be written.
+    """
+    if out is None:
+        return _new(Path("runs"), re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"), True
+    path = Path(out)
+    is_new = not path.exists()
+    RunDirectory(path)
+    if (path / "recipe.toml").exists():
+        raise ValueError(
+            f"run directory {path}: holds a recipe.toml already, which is never overwritten; choose another directory."
+        )
+    return path, is_new
+
+
+def _new(parent: Path, name: str) -> Path:
+    """Make and return a directory of a name that no other run has, also where two start in the same second."""
+    stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    for number in range(1, 1000):
+        path = parent / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if parent.is_dir():
+                continue
+            raise ValueError(f"run directory {path}: {parent} is a file; name a directory with --out.") from None
+        except OSError as error:
+            raise ValueError(
+                f"run directory {path}: cannot be made ({error.strerror}); name a place you may write to with --out."
+            ) from None
+        return path
+    raise ValueError(f"run directory {parent / stem}: a thousand runs began in this second; name one with --out.")
+
+
+def release(path: Path, is_new: bool) -> None:
+    """Remove what :func:`claim` and the recipe left in *path*, if the run never began."""
+    if (path / "plan.json").exists():
+        return
+    (path / "recipe.toml").unlink(missing_ok=True)
+    if is_new and not any(path.iterdir()):
+        path.rmdir()
