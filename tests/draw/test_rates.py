@@ -54,6 +54,12 @@ def test_schedule_names_first_turn_and_last() -> None:
 def test_schedule_is_legible(values: np.ndarray) -> None:
     picture = schedule(STEP, {"lr": values, "momentum": 1 - values})
     assert_legible(picture)
+    for axes in picture.axes:
+        points = axes.transData.transform(axes.lines[0].get_xydata())
+        for label in axes.texts:
+            box = label.get_window_extent().padded(-1)
+            covered = [point for point in points if box.contains(*point)]
+            assert not covered, f"{label.get_text()} lies on the curve"
 
 
 def test_rates_are_legible() -> None:

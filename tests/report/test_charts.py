@@ -70,6 +70,12 @@ def test_groups_with_different_rates_have_a_line_each(tmp_path: Path) -> None:
     assert list(traces(found["Momentum"])) == ["body, head"]
 
 
+def test_a_constant_rate_fills_its_chart(tmp_path: Path) -> None:
+    found = charts(write_run(tmp_path, steps=20, changed={"momentum": np.full(20, 0.9)}))
+    assert found["Momentum"].figure["layout"]["yaxis"]["range"] == pytest.approx([0.81, 0.99])
+    assert found["Learning rate"].figure["layout"]["yaxis"] == {}
+
+
 def test_long_histories_are_thinned_and_say_so(tmp_path: Path) -> None:
     steps = 60_000
     loss = columns(steps, 5)["loss"]

@@ -209,6 +209,19 @@ def test_figures_and_page_share_their_colours() -> None:
     assert tuple(colour[f"--series-{place}"] for place in range(1, 7)) == SERIES
 
 
+def test_nested_facts_of_a_plan_are_written_out(tmp_path: Path) -> None:
+    plan = {
+        "samples": None,
+        "step": {"name": "eager", "why": "150,000 updates"},
+        "split": {"valid": 0.2},
+        "engine": "torch",
+    }
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    text = read(tmp_path).text
+    for said in ("samplesnot known", "stepeager (150,000 updates)", "split valid0.2", "enginetorch"):
+        assert said in text
+
+
 def test_a_torn_last_row_and_an_early_end_are_told(tmp_path: Path) -> None:
     folder = write_run(tmp_path)
     rows = (folder / "history.csv").read_text().splitlines(keepends=True)

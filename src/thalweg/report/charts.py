@@ -64,6 +64,8 @@ def _step_axis(run: RunFiles) -> dict[str, Any]:
     """Return the axis that all charts over steps share, a little longer than the run."""
     step = run.history.values["step"]
     low, high = float(step.min()), float(step.max())
+    if "step" in run.epochs.values and len(run.epochs):
+        high = max(high, float(np.nanmax(run.epochs.values["step"], initial=high)))
     room = 0.015 * (high - low) or 1.0
     return {
         "title": {"text": "step"},
@@ -71,6 +73,13 @@ def _step_axis(run: RunFiles) -> dict[str, Any]:
         "hoverformat": ",d",
         "unifiedhovertitle": {"text": "step %{x:,d}"},
     }
+
+
+def _around(values: Array) -> dict[str, Any]:
+    """Return an axis a tenth around a constant, where plotly would take one unit; else leave the choice to it."""
+    low, high = float(values.min()), float(values.max())
+    room = 0.1 * abs(low) or 1.0
+    return {"range": [low - room, high + room]} if low == high else {}
 
 
 def _overlay() -> dict[str, Any]:
@@ -204,7 +213,10 @@ def _rates(run: RunFiles) -> list[Chart]:
                 key="rate-" + "".join(c if c.isalnum() and c.isascii() else "-" for c in quantity.lower()),
                 title=title[0].upper() + title[1:],
                 summary=words,
-                figure={"data": data, "layout": {"xaxis": _step_axis(run), "hovermode": "x unified"}},
+                figure={
+                    "data": data,
+                    "layout": {"xaxis": _step_axis(run), "yaxis": _around(finite), "hovermode": "x unified"},
+                },
                 notes=tuple(
                     note
                     for note in (

@@ -101,8 +101,10 @@ def _note(run: RunFiles, name: str) -> str:
 
 
 def headline(run: RunFiles) -> str:
-    """Return the tiles with the closing numbers: the first eight of ``summary.json``, the rest in a list."""
+    """Return the tiles with the closing numbers: the first eight of ``summary.json``; the rest in a list."""
     shown = {name: value for name, value in flatten(run.summary or _from_epochs(run)).items() if value is not None}
+    # What a mapping inside the summary holds stands behind the closing numbers themselves.
+    shown = dict(sorted(shown.items(), key=lambda item: "/" in item[0]))
     tiles: list[str] = []
     rest: list[str] = []
     for name, value in shown.items():

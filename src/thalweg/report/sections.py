@@ -89,23 +89,17 @@ def _plan(plan: Mapping[str, Any]) -> str:
     """Return the plan's facts, its rates as a table, its memory as a bar."""
     if not plan:
         return ""
-    left = {name: value for name, value in plan.items() if name not in ("groups", "memory", "rates", "engine")}
-    engine = plan.get("engine")
     facts: dict[str, Any] = {}
-    for name, value in left.items():
-        facts[name] = value
-        if name == "dropped_samples" and engine is not None:
-            facts["engine"] = _engine(engine)
-    if engine is not None:
-        facts.setdefault("engine", _engine(engine))
+    for name, value in plan.items():
+        if name in ("groups", "memory", "rates"):
+            continue
+        if isinstance(value, Mapping) and "why" in value:
+            facts[name] = f"{value.get('name', '')} ({value['why']})" if value["why"] else value.get("name", "")
+        elif isinstance(value, Mapping):
+            facts.update(flatten(value, f"{name}/"))
+        else:
+            facts[name] = value
     return _facts(facts) + _rate_table(plan.get("rates")) + _memory(plan.get("memory"))
-
-
-def _engine(engine: Any) -> str:
-    if not isinstance(engine, Mapping):
-        return str(engine)
-    why = engine.get("why")
-    return f"{engine.get('name', '')}{f' ({why})' if why else ''}"
 
 
 def _rate_table(rates: Any) -> str:
