@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "Agg"
 
 import random
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -31,7 +32,13 @@ def find_browser() -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests marked `browser` where there is no browser."""
+    """Refuse ids that differ from process to process; skip the tests marked `browser` where there is no browser."""
+    unstable = [item.nodeid for item in items if re.search(r" at 0x[0-9a-f]+", item.nodeid)]
+    if unstable:
+        raise pytest.UsageError(
+            "a test's id holds a memory address, so that two workers do not find the same tests; "
+            "give the parameters other ids:\n" + "\n".join(unstable)
+        )
     if find_browser() is None:
         skip = pytest.mark.skip(reason=f"no browser: none of {', '.join(BROWSERS)} is installed")
         for item in items:
