@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from types import TracebackType
 
 import typer
+
+from thalweg.recipe import is_refusal
 
 __all__ = ["ending"]
 
@@ -36,16 +37,8 @@ def ending(command: Callable[[], object]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except _MESSAGES as error:
-        if not _raised_here(error.__traceback__):
+        if not is_refusal(error):
             raise
         print(error, file=sys.stderr)
         return 2
     return status if isinstance(status, int) else 0
-
-
-def _raised_here(trace: TracebackType | None) -> bool:
-    """Whether the innermost frame is Thalweg's own: it refused something, and its message says what."""
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    name = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
-    return name.split(".")[0] == "thalweg"

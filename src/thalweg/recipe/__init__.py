@@ -6,6 +6,7 @@ from .load import load
 from .names import NAMES, Names, NameTable
 from .opening import opening
 from .parts import Parts
+from .places import is_refusal
 from .recipe import Recipe
 from .run import resume, run
 from .sections.train import Train
@@ -21,6 +22,7 @@ __all__ = [
     "Train",
     "check_fit",
     "embedded",
+    "is_refusal",
     "load",
     "opening",
     "read_embedded",

@@ -14,6 +14,7 @@ from thalweg.errors import did_you_mean, listing
 from .embedded import embedded, read_embedded
 from .names import NAMES, Names
 from .overrides import apply
+from .places import at
 from .recipe import SECTIONS, Recipe
 from .sections import data, loss, metrics, model, optimizer, schedule
 from .sections.train import Train, check
@@ -146,7 +147,8 @@ def _checked(
             if value is None:
                 raise ValueError(_missing(label, section, names))
             _check_table(value, place, section)
-            complete[section] = run_check(value, place)
+            with at(place):
+                complete[section] = run_check(value, place)
         except (ValueError, TypeError) as error:
             problems.append(str(error))
     for key in ("name", "description"):

@@ -16,6 +16,7 @@ from thalweg.loop import EarlyStopping
 from .arguments import plain
 from .names import NAMES, Names
 from .parts import Parts
+from .places import at
 from .sections import data, loss, metrics, model, optimizer, schedule
 from .sections.train import Train
 from .sizes import Sizes, sizes_of
@@ -98,36 +99,41 @@ class Recipe:
         >>> learner.module.output, data
         (Linear(in_features=8, out_features=10, bias=True), digits: 1,197 to train, 300 to validate, 300 to test)
         """
-        criterion = loss.make(self.loss, self.place("loss"), names)
-        parts = data.make(self.data, self.place("data"), names, criterion)
+        with at(self.place("loss")):
+            criterion = loss.make(self.loss, self.place("loss"), names)
+        with at(self.place("data")):
+            parts = data.make(self.data, self.place("data"), names, criterion)
         found: list[Sizes] = []
 
         def sizes() -> Sizes:
             found.extend([] if found else [sizes_of(parts, criterion)])
             return found[0]
 
-        with seeded(self.train.seed):
+        with at(self.place("model")), seeded(self.train.seed):
             module = model.make(self.model, self.place("model"), names, sizes)
         train = self.train
-        penalty = train.penalty
-        learner = Learner(
-            module,
-            optimizer.make(self.optimizer, self.place("optimizer"), names),
-            criterion,
-            metrics.make(self.metrics, self.place("metrics")),
-            schedule=schedule.make(self.schedule, self.place("schedule"), names) or None,
-            penalty=None if penalty is None else loss.make_penalty(penalty, self.place("train"), names),
-            clip_norm=train.clip_norm,
-            clip_value=train.clip_value,
-            no_decay=train.no_decay,
-            overrides=train.overrides or None,
-            precision=train.precision,
-            device=train.device,
-            seed=train.seed,
-            compile=train.compile,
-            engine=train.engine,
-            step=train.step,
-        )
+        penalty = None if train.penalty is None else loss.make_penalty(train.penalty, self.place("train"), names)
+        rule = optimizer.make(self.optimizer, self.place("optimizer"), names)
+        schedules = schedule.make(self.schedule, self.place("schedule"), names)
+        with at(self.source):
+            learner = Learner(
+                module,
+                rule,
+                criterion,
+                metrics.make(self.metrics, self.place("metrics")),
+                schedule=schedules or None,
+                penalty=penalty,
+                clip_norm=train.clip_norm,
+                clip_value=train.clip_value,
+                no_decay=train.no_decay,
+                overrides=train.overrides or None,
+                precision=train.precision,
+                device=train.device,
+                seed=train.seed,
+                compile=train.compile,
+                engine=train.engine,
+                step=train.step,
+            )
         return learner, parts
 
     def fit_arguments(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from thalweg.loss import Loss, Penalty
 
 from ..arguments import check_keys, plain, with_defaults
 from ..names import Names
+from ..places import at
 
 __all__ = ["check", "check_penalty", "make", "make_penalty"]
 
@@ -22,18 +23,10 @@ def make(given: Mapping[str, Any], place: str, names: Names) -> Loss:
     """
     name, kind = names.loss.find(given["name"], place)
     options = {key: value for key, value in given.items() if key != "name"}
-    if name not in losses.NAMES:
-        if ":" not in name:
-            return losses.make(kind(**options))
-        try:
-            return losses.make(name, **options)
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"{place}: {error}") from None
-    check_keys(place, kind, options, besides=("reduction",))
-    try:
-        return losses.make(name, **options)
-    except (ValueError, TypeError) as error:
-        raise type(error)(f"{place}: {error}") from None
+    if ":" not in name:
+        check_keys(place, kind, options, besides=("reduction",))
+    with at(place):
+        return losses.make(name, **options) if name in losses.NAMES or ":" in name else losses.make(kind(**options))
 
 
 def check(given: Mapping[str, Any], place: str, names: Names) -> dict[str, Any]:
@@ -59,10 +52,8 @@ def make_penalty(given: Mapping[str, Any], place: str, names: Names) -> Penalty:
     _, kind = names.penalty.find(given["name"], place)
     settings = {key: value for key, value in given.items() if key != "name"}
     check_keys(place, kind, settings)
-    try:
+    with at(place):
         penalty: Penalty = kind(**settings)
-    except (ValueError, TypeError) as error:
-        raise type(error)(f"{place}: {error}") from None
     return penalty
 
 

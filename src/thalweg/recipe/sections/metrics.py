@@ -65,4 +65,7 @@ def make_one(item: Any, place: str) -> Any:
     if not inspect.isclass(found):
         return found
     check_keys(f"{place} {name!r}", found, arguments)
-    return found(**arguments)
+    try:
+        return found(**arguments)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{place}: {name!r} was given {arguments} and refused: {error}") from error
