@@ -26,7 +26,7 @@ def flush(run: Run, *, judge: bool = True) -> dict[str, Array]:
         return block
     run.epoch_sum += float((block["loss"] * block["weight"]).sum())
     run.epoch_weight += float(block["weight"].sum())
-    first = int(block["step"][0])
+    first = int(block["step"][0]) - 1
     for step, line in run.rates.changes(first, run.step):
         run.history.event(step, "rate", line)
     if run.directory is not None:

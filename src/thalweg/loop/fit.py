@@ -104,7 +104,7 @@ def update(run: Run) -> None:
     assert loss is not None, "an update follows at least one micro-batch"
     rates = run.rates.current()
     real = stepper.update()
-    run.recorder.add(run.step, run.epoch, loss, weight, stepper.norms, rates, stepper.penalty)
+    run.recorder.add(run.step + 1, run.epoch + 1, loss, weight, stepper.norms, rates, stepper.penalty)
     stepper.clear()
     if real:
         run.step += 1

@@ -55,7 +55,7 @@ class Smoother:
 
 
 class History:
-    """The record of a training: arrays per step, rows per epoch, events.
+    """The record of a training: arrays per step, rows per epoch, events. Steps and epochs count from 1.
 
     Attributes:
         epochs: one dict per epoch: ``epoch, step, loss, val_loss, val_<metric>, …, seconds``.
@@ -173,8 +173,15 @@ def csv_text(columns: dict[str, Array], *, header: bool = True) -> str:
         writer.writerow(columns)
     whole = {"step", "epoch"}
     lists = [
-        [int(v) for v in values.tolist()] if name in whole else [f"{v:.9g}" for v in values.tolist()]
+        [int(v) for v in values.tolist()] if name in whole else [_cell(name, v) for v in values.tolist()]
         for name, values in columns.items()
     ]
     writer.writerows(zip(*lists, strict=True))
     return out.getvalue()
+
+
+def _cell(name: str, value: float) -> str:
+    """Return a value's text: an empty cell where a rate was not there to record; a NaN that was measured is spelled."""
+    if math.isnan(value) and name.startswith(("lr", "momentum")):
+        return ""
+    return f"{value:.9g}"

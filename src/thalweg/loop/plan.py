@@ -130,8 +130,9 @@ class Plan:
         width = max(len(name) for name, _ in self.facts())
         text = [f"{name:<{width}}  {value}" for name, value in self.facts()]
         for name, (steps, values) in self.curves.items():
+            last = int(steps[-1])
             if values.size > 1 and np.ptp(values) > 0:
-                text += ["", terminal_curve(values, title=f"{name} over {int(steps[-1]) + 1:,} updates")]
+                text += ["", terminal_curve(values, title=f"{name} over {last + 1:,} updates", steps=(0, last))]
         columns, rows = self._table()
         cells = [columns, *[[str(cell) for cell in row] for row in rows]]
         widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]

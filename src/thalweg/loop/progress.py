@@ -102,8 +102,8 @@ class Progress:
 
     def _step_lines(self, block: dict[str, Array]) -> None:
         for step, loss, smoothed in zip(block["step"], block["loss"], block["smoothed"], strict=True):
-            if step + 1 >= self._next_step_line:
-                self._say(f"step {int(step) + 1}  loss {loss:.4f}  smoothed {smoothed:.4f}")
+            if step >= self._next_step_line:
+                self._say(f"step {int(step)}  loss {loss:.4f}  smoothed {smoothed:.4f}")
                 self._next_step_line += self._interval.count
 
     def epoch(self, row: dict[str, float]) -> None:
