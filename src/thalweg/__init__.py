@@ -11,8 +11,8 @@ True
 
 from importlib.metadata import version as _version
 
-from . import checkpoint, data, draw, engine, loop, loss, metric, objective, optim, schedule
-from .learner import Learner, Summary, compile, summarise
+from . import checkpoint, data, draw, engine, find, loop, loss, metric, objective, optim, schedule, surface
+from .learner import Learner, Summary, compile, replace_head, summarise
 from .loop import EarlyStopping, History, Hook, LayerGroup, Plan
 from .loss import L1, L2
 
@@ -33,11 +33,14 @@ __all__ = [
     "data",
     "draw",
     "engine",
+    "find",
     "loop",
     "loss",
     "metric",
     "objective",
     "optim",
+    "replace_head",
     "schedule",
     "summarise",
+    "surface",
 ]

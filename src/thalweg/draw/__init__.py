@@ -5,13 +5,17 @@ matplotlib is imported when the first one is called. Tables and :func:`terminal_
 """
 
 from thalweg.draw.cells import cell
+from thalweg.draw.contour import contour
 from thalweg.draw.finder import finder
 from thalweg.draw.history import history
 from thalweg.draw.html import escape, html_table
 from thalweg.draw.image_grid import image_grid
-from thalweg.draw.loss_curve import loss_curve
+from thalweg.draw.lines import lines
+from thalweg.draw.loss_curve import loss_curve, spans_decades
 from thalweg.draw.rates import rates
 from thalweg.draw.schedule import schedule
+from thalweg.draw.spectrum import spectrum
+from thalweg.draw.surface3d import plane_and_surface, surface3d
 from thalweg.draw.table import Table, batch_table
 from thalweg.draw.terminal_curve import terminal_curve
 from thalweg.draw.thin import thin
@@ -20,14 +24,20 @@ __all__ = [
     "Table",
     "batch_table",
     "cell",
+    "contour",
     "escape",
     "finder",
     "history",
     "html_table",
     "image_grid",
+    "lines",
     "loss_curve",
+    "plane_and_surface",
     "rates",
     "schedule",
+    "spans_decades",
+    "spectrum",
+    "surface3d",
     "terminal_curve",
     "thin",
 ]
