@@ -167,7 +167,7 @@ def span(rates: Rates, name: str, group: int, total: int) -> Span:
     """Return first, highest and last value of a hyperparameter over *total* updates.
 
     Up to 65,536 updates every one is evaluated. Beyond, as many evenly spaced ones are, and then every update around
-    the highest of them, so that a plan of ten million updates takes no longer; a peak narrower than the spacing, away
+    the highest of them, so that a plan of ten million updates takes no longer; a peak narrower than the spacing and
     away from those would be missed.
     """
     steps = np.unique(np.linspace(0, total - 1, min(total, _SAMPLES)).astype(np.int64))
