@@ -34,9 +34,6 @@ def plan(
     for note in made.notes:
         print(note, file=sys.stderr)
     learner, data = made.build()
-    recipe.check_fit(learner, data, made.train.batch_size)
-    arguments = made.fit_arguments()
-    wanted = ("epochs", "batch_size", "accumulate", "drop_last")
-    planned = learner.plan(data.train, **{key: arguments[key] for key in wanted})
+    planned = recipe.check_fit(made, learner, data)
     print(opening(made, learner, data), end="\n\n")
     print(planned)

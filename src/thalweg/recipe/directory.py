@@ -41,8 +41,8 @@ def _new(parent: Path, name: str) -> Path:
         try:
             path.mkdir(parents=True)
         except FileExistsError:
-            if parent.is_dir():
-                continue
+            continue
+        except NotADirectoryError:
             raise ValueError(f"run directory {path}: {parent} is a file; name a directory with --out.") from None
         except OSError as error:
             raise ValueError(

@@ -5,28 +5,37 @@ from __future__ import annotations
 from thalweg import data as datas
 from thalweg.learner import Learner
 from thalweg.learner.checks import prepare_loss
-from thalweg.loop import Precision
+from thalweg.loop import Plan, Precision
 
 from .parts import Parts
+from .recipe import Recipe
 
 __all__ = ["check_fit"]
 
 
-def check_fit(learner: Learner, data: Parts, batch_size: int = 64) -> None:
-    """Raise what ``fit`` would raise before its first step; nothing random is consumed.
+def check_fit(recipe: Recipe, learner: Learner, data: Parts) -> Plan:
+    """Return the plan, or raise what ``fit`` would raise before its first step; nothing random is consumed.
 
     Args:
+        recipe: with the settings of ``fit``.
         learner: with its model, loss and metrics.
         data: the parts; metrics are looked at where there is validation.
-        batch_size: rows of the batch that is looked at.
 
     Raises:
-        TypeError, ValueError: shapes, dtypes or values that do not fit; an unknown metric.
+        TypeError, ValueError: shapes, dtypes or values that do not fit; an unknown metric; a schedule that cannot
+            complete.
     """
-    precision = Precision(learner.precision, learner.device)
+    train, precision = recipe.train, Precision(learner.precision, learner.device)
     for part in (data.train, data.valid):
         if part is not None:
-            source = datas.source(part, batch_size=batch_size, shuffle=False, device=learner.device)
+            source = datas.source(part, batch_size=train.batch_size, shuffle=False, device=learner.device)
             _, output, target = prepare_loss(learner.loss, learner.module, source, precision)
     if data.valid is not None:
         learner.make_metrics(output, target)
+    return learner.plan(
+        data.train,
+        epochs=train.epochs,
+        batch_size=train.batch_size,
+        accumulate=train.accumulate,
+        drop_last=train.drop_last,
+    )

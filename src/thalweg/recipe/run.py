@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from thalweg import draw, report
-from thalweg.checkpoint import latest, write_text, write_whole
+from thalweg.checkpoint import latest
 from thalweg.errors import listing
-from thalweg.learner import Learner
-from thalweg.loop import History, read_checkpoint
+from thalweg.loop import read_checkpoint
 
+from . import closing
 from .directory import claim, release
+from .fitting import check_fit
 from .load import load
 from .names import NAMES, Names
 from .opening import opening
 from .overrides import parse
-from .parts import Parts
 from .recipe import Recipe
 from .summary import RunSummary
 
@@ -65,6 +62,7 @@ def run(
     elif list(overrides):
         recipe = load(recipe.to_dict(), overrides, names)
     learner, data = recipe.build(names)
+    check_fit(recipe, learner, data)
     directory, is_new = claim(recipe.name, out)
     try:
         recipe.save(directory / "recipe.toml")
@@ -77,7 +75,7 @@ def run(
     except BaseException:
         release(directory, is_new)
         raise
-    return _close(recipe, learner, data, directory, time.perf_counter() - begun)
+    return closing.close(recipe, learner, data, directory, time.perf_counter() - begun)
 
 
 def resume(
@@ -114,6 +112,7 @@ def resume(
     if trained and before is not None:
         return before
     learner, data = recipe.build(names)
+    check_fit(recipe, learner, data)
     if started is not None:
         started(directory)
     if verbose:
@@ -121,14 +120,14 @@ def resume(
     if trained:  # it was stopped between its last step and its report
         learner.load(directory)
         learner.load(directory / "model.safetensors")
-        return _close(recipe, learner, data, directory, sum(row["seconds"] for row in learner.history.epochs))
+        return closing.close(recipe, learner, data, directory, sum(row["seconds"] for row in learner.history.epochs))
     for name in ("summary.json", "model.safetensors"):  # of a run that had finished and is to go on for longer
         (directory / name).unlink(missing_ok=True)
     if texts:
         recipe.save(directory / "recipe.toml")
     begun = time.perf_counter()
     learner.fit(data.train, valid=data.valid, resume=directory, verbose=verbose, **recipe.fit_arguments())
-    return _close(recipe, learner, data, directory, time.perf_counter() - begun, resumed_at=step)
+    return closing.close(recipe, learner, data, directory, time.perf_counter() - begun, resumed_at=step)
 
 
 def _recipe_of(directory: Path) -> Path:
@@ -155,50 +154,3 @@ def _check_overrides(overrides: Iterable[str]) -> None:
                 f"resume: {text!r} would change the run itself; only {listing(known)} may change when it is gone on "
                 "with, so start a new run."
             )
-
-
-def _close(
-    recipe: Recipe, learner: Learner, data: Parts, directory: Path, seconds: float, resumed_at: int | None = None
-) -> RunSummary:
-    """Test the model, write summary, figures and report, and return the summary."""
-    history = learner.history
-    test = {} if data.test is None else learner.evaluate(data.test, batch_size=2 * recipe.train.batch_size)
-    last = history.epochs[-1] if history.epochs else {}
-    validated = [row for row in history.epochs if "val_loss" in row]
-    best = min(validated, key=lambda row: row["val_loss"]) if validated else {}
-    stopped = [text for _, kind, text in history.events if kind == "stopped"]
-    summary = RunSummary(
-        recipe=recipe.name,
-        run=str(directory),
-        test=test,
-        valid={name.removeprefix("val_"): value for name, value in last.items() if name.startswith("val_")},
-        best={name: value for name, value in best.items() if name == "epoch" or name.startswith("val_")},
-        loss=last.get("loss", float("nan")),
-        epochs=len(history.epochs),
-        steps=int(last.get("step", 0)),
-        seconds=seconds,
-        parameters=sum(param.numel() for param in learner.module.parameters()),
-        stopped=stopped[-1] if stopped and len(history.epochs) < recipe.train.epochs else "",
-        resumed_at=resumed_at,
-    )
-    write_text(directory / "summary.json", json.dumps(summary.to_dict(), indent=2) + "\n")
-    _write_figures(history, directory / "figures")
-    report.build(directory)
-    return summary
-
-
-def _write_figures(history: History, folder: Path) -> None:
-    """Write ``loss.png`` and ``rates.png``."""
-    columns = history.steps
-    if not len(history):
-        return
-    folder.mkdir(exist_ok=True)
-    rows = [row for row in history.epochs if "val_loss" in row]
-    valid = ([row["step"] for row in rows], [row["val_loss"] for row in rows]) if rows else None
-    rates = {name: values for name, values in columns.items() if name.split("/")[0] in ("lr", "momentum")}
-    figures = {
-        "loss": draw.loss_curve(columns["step"], columns["loss"], columns["smoothed"], valid=valid),
-        "rates": draw.rates(columns["step"], rates),
-    }
-    for name, figure in figures.items():
-        write_whole(folder / f"{name}.png", partial(figure.savefig, format="png"))

@@ -59,7 +59,7 @@ class RunSummary:
         document["loss"] = _finite(self.loss)
         if self.best:
             document["best"] = {name: _finite(value) for name, value in self.best.items()}
-        document |= {"epochs": self.epochs, "steps": self.steps, "seconds": round(self.seconds, 3)}
+        document |= {"epochs": self.epochs, "steps": self.steps, "seconds": self.seconds}
         document |= {"parameters": self.parameters, "recipe": self.recipe, "run": self.run}
         if self.stopped:
             document["stopped"] = self.stopped
