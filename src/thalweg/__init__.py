@@ -9,12 +9,18 @@
 True
 """
 
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
-from . import checkpoint, data, draw, engine, find, loop, loss, metric, objective, optim, schedule, surface
+from . import checkpoint, data, draw, engine, loop, loss, metric, objective, optim, schedule
 from .learner import Learner, Summary, compile, replace_head, summarise
 from .loop import EarlyStopping, History, Hook, LayerGroup, Plan
 from .loss import L1, L2
+
+if _TYPE_CHECKING:
+    from . import find, recipe, report, surface
 
 __version__ = _version("thalweg")
 
@@ -39,8 +45,19 @@ __all__ = [
     "metric",
     "objective",
     "optim",
+    "recipe",
     "replace_head",
+    "report",
     "schedule",
     "summarise",
     "surface",
 ]
+
+_WHEN_USED = ("find", "recipe", "report", "surface")
+
+
+def __getattr__(name: str) -> _Any:
+    """Import what not every program needs when it is first used."""
+    if name in _WHEN_USED:
+        return _import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 from .compile import compile
 from .learner import Learner
+from .replace_head import Replaced, replace_head
 from .summary import Summary, summarise
 
-__all__ = ["Learner", "Summary", "compile", "summarise"]
+__all__ = ["Learner", "Replaced", "Summary", "compile", "replace_head", "summarise"]

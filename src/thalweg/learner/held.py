@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from thalweg.loop import GroupRow, History
+from thalweg.loop import GroupRow, History, LayerGroup
 from thalweg.loss import Loss, Penalty
 from thalweg.optim import Rule
 
@@ -33,9 +33,34 @@ class Held(Protocol):
     clip_norm: float | None
     clip_value: float | None
     group_rows: list[GroupRow]
+    layers: list[LayerGroup] | None
     bases: list[dict[str, Any]]
     history: History
     fits: int
+
+    # Methods that these modules provide call each other through the learner; their signatures stand where they are
+    # written, and a protocol that repeated them would be a second copy.
+    @property
+    def fit(self) -> Callable[..., History]:
+        """:meth:`Learner.fit`."""
+
+    @property
+    def fit_one_cycle(self) -> Callable[..., History]:
+        """:meth:`Learner.fit_one_cycle`."""
+
+    @property
+    def freeze(self) -> Callable[..., None]:
+        """:meth:`Learner.freeze`."""
+
+    @property
+    def unfreeze(self) -> Callable[..., None]:
+        """:meth:`Learner.unfreeze`."""
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        """Build the optimizer anew from the settings."""
+
+    def _fit_seed(self) -> int | None:
+        """Return the seed of the next fit."""
 
     @property
     def metric_names(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -13,10 +13,8 @@ from thalweg.engine import RuleOptimizer
 from thalweg.errors import check_number
 from thalweg.loop import LayerGroup
 
+from .held import Held
 from .split import Split, split_model
-
-if TYPE_CHECKING:
-    from .learner import Learner
 
 __all__ = [
     "Rate",
@@ -33,7 +31,7 @@ __all__ = [
 Rate = float | slice | Sequence[float]
 
 
-def split_layers(learner: Learner, split: Split | None = None) -> list[LayerGroup]:
+def split_layers(learner: Held, split: Split | None = None) -> list[LayerGroup]:
     """Divide the model into layer groups, lowest first, and return them; optimizer state is kept.
 
     Args:
@@ -54,17 +52,17 @@ def split_layers(learner: Learner, split: Split | None = None) -> list[LayerGrou
     return learner.layers
 
 
-def freeze(learner: Learner, *, update_stats: bool = False) -> None:
+def freeze(learner: Held, *, update_stats: bool = False) -> None:
     """Train only the last layer group: :meth:`freeze_to` of -1."""
     _freeze_to(learner, -1, update_stats, "freeze")
 
 
-def unfreeze(learner: Learner) -> None:
+def unfreeze(learner: Held) -> None:
     """Train every layer group."""
     _freeze_to(learner, 0, False, "unfreeze")
 
 
-def freeze_to(learner: Learner, n: int, *, update_stats: bool = False) -> None:
+def freeze_to(learner: Held, n: int, *, update_stats: bool = False) -> None:
     """Freeze the layer groups before number *n* and train those from it on.
 
     Frozen means: no gradient, no update, no decay, state as it was; and BatchNorm layers among them normalise with the
@@ -87,7 +85,7 @@ def freeze_to(learner: Learner, n: int, *, update_stats: bool = False) -> None:
     _freeze_to(learner, n, update_stats, "freeze_to")
 
 
-def _freeze_to(learner: Learner, n: int, update_stats: bool, who: str) -> None:
+def _freeze_to(learner: Held, n: int, update_stats: bool, who: str) -> None:
     if isinstance(n, bool) or not isinstance(n, int):
         raise TypeError(f"{who}: n={n!r} must be a whole number, got {type(n).__name__}.")
     layers = learner.layers or split_layers_or_one(learner)
@@ -95,8 +93,8 @@ def _freeze_to(learner: Learner, n: int, update_stats: bool, who: str) -> None:
     labels = ", ".join(layer.label for layer in layers)
     if who == "freeze" and len(layers) == 1:
         raise ValueError(
-            f"freeze: the model has one layer group ({labels}), so freezing all but the last freezes nothing; split the "
-            "model with split_layers."
+            f"freeze: the model has one layer group ({labels}), so freezing all but the last freezes nothing; split "
+            "the model with split_layers."
         )
     if first < 0:
         raise ValueError(
@@ -123,7 +121,7 @@ def _are(count: int) -> str:
     return "is only one layer group" if count == 1 else f"are only {count} layer groups"
 
 
-def split_layers_or_one(learner: Learner) -> list[LayerGroup]:
+def split_layers_or_one(learner: Held) -> list[LayerGroup]:
     """Return the groups by structure, put to use where the optimizer can have groups of ours."""
     layers = split_model(learner.module)
     if learner.rule is None:
@@ -133,7 +131,7 @@ def split_layers_or_one(learner: Learner) -> list[LayerGroup]:
     return layers
 
 
-def _tell_rows(learner: Learner, frozen: set[str]) -> None:
+def _tell_rows(learner: Held, frozen: set[str]) -> None:
     """Bring the plan's table up to date."""
     rows = []
     for row in learner.group_rows:
@@ -143,7 +141,7 @@ def _tell_rows(learner: Learner, frozen: set[str]) -> None:
     learner.group_rows = rows
 
 
-def _take(learner: Learner, layers: list[LayerGroup]) -> None:
+def _take(learner: Held, layers: list[LayerGroup]) -> None:
     """Give the learner these groups: a new optimizer over the same parameters, with the state of the old one."""
     before = learner.layers
     old = learner.optimizer
@@ -170,7 +168,7 @@ def move_state(old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> None:
         new.rounder = old.rounder
 
 
-def adopt_layers(learner: Learner, groups: Sequence[Mapping[str, Any]]) -> None:
+def adopt_layers(learner: Held, groups: Sequence[Mapping[str, Any]]) -> None:
     """Take up the layer groups of a saved optimizer, where they are others than the learner's.
 
     Args:
@@ -256,7 +254,7 @@ def check_rate(who: str, lr: Any) -> None:
         )
 
 
-def reset_rates(learner: Learner, lr: Any = "own") -> None:
+def reset_rates(learner: Held, lr: Any = "own") -> None:
     """Set every group back to its own base (a schedule has moved it), and to *lr* where one is given.
 
     Args:
@@ -287,7 +285,7 @@ def reset_rates(learner: Learner, lr: Any = "own") -> None:
             group["lr"] = lr * ratio
 
 
-def _rates_by_label(learner: Learner, lr: slice | Sequence[float]) -> dict[str, float]:
+def _rates_by_label(learner: Held, lr: slice | Sequence[float]) -> dict[str, float]:
     if learner.rule is None:
         raise ValueError(
             f"lr: {lr!r} spreads the rate over layer groups, which {type(learner.optimizer).__name__} has not; give "

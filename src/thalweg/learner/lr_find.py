@@ -5,24 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from thalweg.checkpoint import restore_rng, snapshot_rng
-from thalweg.find import Finding, Parts, find
-from thalweg.find.sweep import Kind
 from thalweg.loop import Precision, Settings
 from thalweg.objective import Objective
 
 from .assemble import make_sources, updates_per_epoch
 from .checks import prepare_loss
+from .held import Held
 from .layers import reset_rates
 from .seeding import seeded
 
 if TYPE_CHECKING:
-    from .learner import Learner
+    from thalweg.find import Draws, Finding
+    from thalweg.find.sweep import Kind
 
 __all__ = ["lr_find"]
 
 
 def lr_find(
-    learner: Learner,
+    learner: Held,
     data: Any,
     y: Any = None,
     *,
@@ -43,14 +43,15 @@ def lr_find(
 ) -> Finding:
     """Look for a learning rate, leaving no trace, and return the curve with what it suggests.
 
-    A sweep trains with a rate that rises from update to update. Its curve gives ``steepest``, ``valley``, ``minimum`` and
-    ``slide``; with *verify*, short trainings at round rates around decide by their validation losses. Afterwards weights,
-    buffers, rule state, generators, sampler, modes and history are bit for bit as before, also after an error or Ctrl-C,
-    and :meth:`fit` does what it would have done.
+    A sweep trains with a rate that rises from update to update. Its curve gives ``steepest``, ``valley``, ``minimum``
+    and ``slide``; with *verify*, short trainings at round rates around decide by their validation losses. Afterwards
+    weights, buffers, rule state, generators, sampler, modes and history are bit for bit as before, also after an error
+    or Ctrl-C, and :meth:`fit` does what it would have done.
 
     Args:
         data, y, batch_size, accumulate, shuffle, drop_last: as for the :meth:`fit` that is to come.
-        valid, validation_split: likewise; they decide when verifying. Without them, training batches in another order do.
+        valid, validation_split: likewise; they decide when verifying, and without them training batches in another
+            order do.
         epochs: of the training to come, by which the cost of verifying is measured.
         low, high: the range of rates; None: by the rule, e.g. 1e-7 … 1 for Adam and 1e-6 … 10 for SGD.
         steps: updates of the sweep, >= 20.
@@ -78,6 +79,10 @@ def lr_find(
     """
     settings = Settings(epochs, accumulate)
     rng = snapshot_rng()
+    # Only who looks for a rate pays for importing what finds it.
+    from thalweg.find import Draws, Parts, find
+
+    draws: Draws | None = None
     groups = [dict(group) for group in learner.optimizer.param_groups]
     try:
         with seeded(learner._fit_seed()) as seed:
@@ -91,6 +96,8 @@ def lr_find(
                 drop_last=drop_last,
                 seed=seed,
             )
+            # Looking at an example may draw from a generator that the data set holds.
+            draws = Draws([s for s in (source, held) if s is not None], learner.module)
             reset_rates(learner)
             precision = Precision(learner.precision, learner.device)
             loss, _, _ = prepare_loss(learner.loss, learner.module, source, precision)
@@ -129,4 +136,6 @@ def lr_find(
     finally:
         for group, kept in zip(learner.optimizer.param_groups, groups, strict=True):
             group.update(kept)
+        if draws is not None:
+            draws.restore()
         restore_rng(*rng)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from thalweg.errors import check_number
 from thalweg.loop import History
 from thalweg.schedule import OneCycle
 
+from .held import Held
 from .layers import Rate, check_rate
-
-if TYPE_CHECKING:
-    from .learner import Learner
 
 __all__ = ["MOMENTUMS", "fine_tune", "fit_one_cycle"]
 
@@ -19,7 +17,7 @@ MOMENTUMS = (0.95, 0.85, 0.95)
 
 
 def fit_one_cycle(
-    learner: Learner,
+    learner: Held,
     data: Any,
     epochs: int | None = None,
     lr: Rate | Literal["own"] = "own",
@@ -41,8 +39,8 @@ def fit_one_cycle(
     Args:
         data: as for :meth:`fit`; ``(X, y)``.
         epochs: passes over the data; ``n_epoch`` is the same.
-        lr: the highest rate; a slice or a list spreads it over the layer groups; ``"own"``: the learner's. ``lr_max`` is
-            the same.
+        lr: the highest rate; a slice or a list spreads it over the layer groups; ``"own"``: the learner's. ``lr_max``
+            is the same.
         div: highest over first rate, >= 1.
         div_final: highest over last rate, >= 1.
         pct_start: share of the updates that the rise takes, in (0, 1).
@@ -71,7 +69,7 @@ def fit_one_cycle(
         passes = 1
     if isinstance(passes, bool) or not isinstance(passes, int):
         raise TypeError(
-            f"{who}: epochs is a {type(passes).__name__}, not a whole number; give inputs and targets together, as (X, y)."
+            f"{who}: epochs is a {type(passes).__name__}, not a whole number; give (X, y) as one argument."
         )
     if lr_max is not None:
         if lr != "own":
@@ -82,7 +80,7 @@ def fit_one_cycle(
     return learner.fit(data, epochs=passes, lr=lr, schedule=cycle, **fit)
 
 
-def _momentums(learner: Learner, moms: tuple[float, float, float] | None) -> tuple[float, float, float] | tuple[()]:
+def _momentums(learner: Held, moms: tuple[float, float, float] | None) -> tuple[float, float, float] | tuple[()]:
     """Return the momentums of the cycle; the default ones only where a group has momentum that is on."""
     if moms is None:
         return ()
@@ -97,7 +95,7 @@ def _one_of(who: str, name: str, value: Any, alias: str, other: Any) -> Any:
 
 
 def fine_tune(
-    learner: Learner,
+    learner: Held,
     data: Any,
     epochs: int,
     lr: float = 2e-3,
@@ -110,8 +108,8 @@ def fine_tune(
 ) -> History:
     r"""Train the head with the body frozen, then everything with lower rates below, each under one cycle.
 
-    First :meth:`freeze` and one cycle to *lr* over *freeze_epochs*; then :meth:`unfreeze` and one cycle over *epochs* with
-    ``slice(lr / 2 / lr_mult, lr / 2)``: geometric from the lowest layer group to the head.
+    First :meth:`freeze` and one cycle to *lr* over *freeze_epochs*; then :meth:`unfreeze` and one cycle over *epochs*
+    with ``slice(lr / 2 / lr_mult, lr / 2)``: geometric from the lowest layer group to the head.
 
     Args:
         data: as for :meth:`fit`; ``(X, y)``.
@@ -145,4 +143,3 @@ def fine_tune(
     learner.unfreeze()
     rates = slice(lr / 2 / lr_mult, lr / 2)
     return learner.fit_one_cycle(data, epochs, rates, pct_start=pct_start, div=div, **fit)
-

@@ -105,6 +105,7 @@ def replace_head(
 
     Source: Yosinski et al., *How transferable are features in deep neural networks?*, NeurIPS 2014, for the habit.
 
+    >>> import torch
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1000))
     >>> replace_head(model, 3)
     2: Linear(8 → 1000) replaced by Linear(8 → 3)
