@@ -172,15 +172,15 @@ def adopt_layers(learner: Held, groups: Sequence[Mapping[str, Any]]) -> None:
     """Take up the layer groups of a saved optimizer, where they are others than the learner's.
 
     Args:
-        groups: ``param_groups`` of its ``state_dict``; ours carry ``label`` and ``names``.
+        groups: ``param_groups`` of its ``state_dict``; ours carry ``label`` and ``param_names``.
     """
     if learner.rule is None:
         return
     names: dict[str, list[str]] = {}
     for group in groups:
         label = group.get("label")
-        if label and group.get("names"):
-            names.setdefault(str(label), []).extend(group["names"])
+        if label and group.get("param_names"):
+            names.setdefault(str(label), []).extend(group["param_names"])
     stored = [(label, set(members)) for label, members in names.items()]
     mine = [(layer.label, set(layer.names)) for layer in learner.layers or []]
     if stored == mine or not stored:

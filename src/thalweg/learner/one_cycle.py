@@ -69,7 +69,7 @@ def fit_one_cycle(
         passes = 1
     if isinstance(passes, bool) or not isinstance(passes, int):
         raise TypeError(
-            f"{who}: epochs is a {type(passes).__name__}, not a whole number; give (X, y) as one argument."
+            f"{who}: epochs is a {type(passes).__name__}, not a whole number; give inputs and targets as one, (X, y)."
         )
     if lr_max is not None:
         if lr != "own":

@@ -9,6 +9,7 @@ from .close_epoch import close_epoch, flush
 from .history import History
 from .hooks import Hook
 from .interrupt import interruptible
+from .modes import train_mode
 from .progress import Progress
 from .replaced import record_replaced
 from .run import Run
@@ -64,7 +65,7 @@ def train_epoch(run: Run, progress: Progress) -> bool:
     listeners = [hook for hook in run.hooks if type(hook).on_step_end is not Hook.on_step_end]
     every = settings.checkpoint_interval
     save_at = every.count if run.directory is not None and every.unit == "steps" else 0
-    run.objective.model.train()
+    train_mode(run.objective.model, run.optimizer)
     run.call("on_epoch_begin")
     stepper.begin_epoch()
     held = 0
