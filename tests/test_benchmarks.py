@@ -27,6 +27,12 @@ def record() -> Iterator[ModuleType]:
         sys.path.remove(str(FOLDER))
 
 
+@pytest.fixture(autouse=True)
+def no_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`measure` collects garbage before each call: seconds in a process that has loaded every library tested."""
+    monkeypatch.setattr("gc.collect", lambda: 0)
+
+
 def test_contestants_alternate_and_every_other_round_is_reversed(record: ModuleType) -> None:
     calls: list[str] = []
     times = record.measure({name: lambda name=name: calls.append(name) for name in "ab"}, repeats=5, warmup=1)
