@@ -282,6 +282,18 @@ def test_compile_is_the_learner_and_unwrap_the_module() -> None:
     assert made.unwrap() is module
 
 
+@pytest.mark.slow
+def test_a_compiled_model_trains_like_the_plain_one() -> None:
+    plain, compiled = learner(), learner(compile=True)
+    for each in (plain, compiled):
+        each.fit((X, Y), epochs=3, batch_size=30, verbose=False)
+    assert list(compiled.unwrap().state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    torch.testing.assert_close(compiled.module[0].weight, plain.module[0].weight, rtol=1e-4, atol=1e-6)
+    both = learner(compile=True, step="compiled")
+    both.fit((X, Y), epochs=3, batch_size=30, verbose=False)
+    torch.testing.assert_close(both.module[0].weight, plain.module[0].weight, rtol=1e-4, atol=1e-6)
+
+
 def test_more_lines_than_twenty_are_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
     learner().fit((X, Y), epochs=200)
     assert len(capsys.readouterr().out.splitlines()) <= 22

@@ -132,6 +132,11 @@ def updates_per_epoch(source: Source, accumulate: int) -> int | None:
     return None if source.steps_per_epoch is None else -(-source.steps_per_epoch // accumulate)
 
 
+def _total(source: Source, settings: Settings) -> int | None:
+    per_epoch = updates_per_epoch(source, settings.accumulate)
+    return None if per_epoch is None else per_epoch * settings.epochs
+
+
 def assemble(
     learner: Held,
     sources: Sources,
@@ -153,15 +158,16 @@ def assemble(
     loss, output, target = prepare_loss(learner.loss, learner.module, source, precision)
     if settings.accumulate > 1:
         loss.require_splittable(f"accumulate={settings.accumulate}")
-    objective = Objective(learner.model, loss, learner.penalty)
+    # The compiled step traces the plain module; torch.compile's wrapper would be traced through a second time.
+    compiled = choose_step(learner, settings, precision, _total(source, settings))[0] == "compiled"
+    objective = Objective(learner.module if compiled else learner.model, loss, learner.penalty)
     valid_objective = objective
     metrics: dict[str, Any] = {}
     if valid is not None:
         valid_loss, output, target = prepare_loss(learner.loss, learner.module, valid, precision)
         valid_objective = Objective(learner.model, valid_loss, learner.penalty)
         metrics = learner.make_metrics(output, target)
-    per_epoch = updates_per_epoch(source, settings.accumulate)
-    total = None if per_epoch is None else per_epoch * settings.epochs
+    per_epoch, total = updates_per_epoch(source, settings.accumulate), _total(source, settings)
     schedules, foreign = make_schedules(schedule, total, per_epoch)
     rates = Rates(learner.optimizer, schedules)
     history = History()
@@ -307,8 +313,7 @@ def planned(
         drop_last=drop_last,
         seed=0,
     )
-    per_epoch = updates_per_epoch(source, settings.accumulate)
-    total = None if per_epoch is None else per_epoch * settings.epochs
+    per_epoch, total = updates_per_epoch(source, settings.accumulate), _total(source, settings)
     schedules, foreign = make_schedules(schedule, total, per_epoch)
     return plan_of(learner, source, settings, Rates(learner.optimizer, schedules), total, per_epoch, foreign)
 
