@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import thalweg as tw
+from thalweg.draw import style
 
 ROWS = 50_000  # training rows at most
 FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else Path(tempfile.mkdtemp())
@@ -31,7 +31,7 @@ FOLDER.mkdir(parents=True, exist_ok=True)
 def show(thing: Any, name: str = "") -> Any:
     """What a cell ends in: a notebook displays it; a script prints it, or saves a figure under *name*."""
     if "ipykernel" not in sys.modules:
-        if isinstance(thing, Figure):
+        if hasattr(thing, "savefig"):
             thing.savefig(FOLDER / f"{name}.png")
             thing = f"figure: {FOLDER / name}.png"
         print(thing, end="\n\n")
@@ -96,25 +96,24 @@ epochs = net_history.history
 picture = tw.draw.loss_curve(
     net_history["step"], net_history["loss"], net_history.smoothed, valid=(epochs["step"], epochs["val_loss"])
 )
-show(picture, "loss_784_50_10")
+show(picture, "loss_net")
 
 
 # %%
 def compare(curves: dict[str, tw.History], name: str) -> Any:
     """Raw and smoothed losses of several fits on one logarithmic axis."""
-    figure = Figure(figsize=(7.2, 3.4), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    for color, (label, history) in zip(("#0168aa", "#be4800"), curves.items(), strict=False):
+    figure = style.figure(3.4)
+    axes = figure.add_subplot()
+    for color, (label, history) in zip(style.SERIES, curves.items(), strict=False):
         axes.plot(history["step"], history["loss"], color=color, alpha=0.2, linewidth=0.6)
         axes.plot(history["step"], history.smoothed, color=color, linewidth=1.8, label=label)
-    axes.set(xlabel="update", ylabel="cross entropy", yscale="log")
-    axes.set_title("training loss: raw (pale) and smoothed", loc="left", fontsize=10)
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_yscale("log")
+    style.dress(axes, "training loss", "update", steps=True)
+    style.legend(axes)
     return show(figure, name)
 
 
-compare({"logistic regression, SGD": logistic_history, "784-50-10, Adam": net_history}, "loss_both")
+compare({"logistic regression, SGD": logistic_history, f"{inputs}-50-{classes}, Adam": net_history}, "loss_both")
 
 # %% [markdown]
 # ## Adam built once, and Adam built at every batch

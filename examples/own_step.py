@@ -5,21 +5,22 @@
 # place of forward, backward and update; batches, schedule, recording, validation, checkpoints and resuming stay as they
 # are. Two examples: one model with two losses, and two networks that are updated in turn (a GAN).
 #
-# As a script this takes about twenty-five seconds on one core, and writes its figures to the folder named on the command
-# line, or to a temporary one.
+# As a script this takes about 25 seconds on one core, and writes its figures to the folder named on the command line,
+# or to a temporary one.
 
 # %%
+import math
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import thalweg as tw
+from thalweg.draw import style
 
 FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else Path(tempfile.mkdtemp())
 FOLDER.mkdir(parents=True, exist_ok=True)
@@ -28,7 +29,7 @@ FOLDER.mkdir(parents=True, exist_ok=True)
 def show(thing: Any, name: str = "") -> Any:
     """What a cell ends in: a notebook displays it; a script prints it, or saves a figure under *name*."""
     if "ipykernel" not in sys.modules:
-        if isinstance(thing, Figure):
+        if hasattr(thing, "savefig"):
             thing.savefig(FOLDER / f"{name}.png")
             thing = f"figure: {FOLDER / name}.png"
         print(thing, end="\n\n")
@@ -200,17 +201,19 @@ axis = torch.linspace(-3, 3, 121)
 grid = torch.cartesian_prod(axis, axis)
 believed = learner.predict(grid).reshape(121, 121).T  # the discriminator's probability of "real"
 
-figure = Figure(figsize=(8.4, 3.6), dpi=150, layout="constrained")
+figure = style.figure(3.6, 8.4)
 left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
 shades = left.pcolormesh(axis, axis, believed, cmap="Blues", vmin=0, vmax=1, shading="auto", rasterized=True)
-figure.colorbar(shades, ax=left, label="probability of real")
-left.plot(*points[:2000].T, ".", color="0.2", markersize=1.5, label="real")
-left.plot(*made.T, ".", color="#be4800", markersize=1.5, label="generated")
-left.set(aspect="equal", xlim=(-3, 3), ylim=(-3, 3))
+figure.colorbar(shades, ax=left)
+left.plot(*points[:2000].T, ".", color=style.INK, markersize=1.5, label="real")
+left.plot(*made.T, ".", color=style.SERIES[1], markersize=1.5, label="generated")
 left.legend(markerscale=5, frameon=False, loc="center")
-right.plot(history["step"], history["loss"], color="#0168aa", alpha=0.25, linewidth=0.6)
-right.plot(history["step"], history.smoothed, color="#0168aa", linewidth=1.6)
-right.axhline(2 * torch.log(torch.tensor(2.0)).item(), color="0.4", linewidth=0.8, linestyle="--")
-right.set(xlabel="update", ylabel="discriminator loss, raw and smoothed")
-right.spines[["top", "right"]].set_visible(False)
+style.dress(left, "points, and the probability of real")
+left.set(aspect="equal", xlim=(-3, 3), ylim=(-3, 3))
+left.grid(False)
+right.plot(history["step"], history["loss"], color=style.SERIES[0], alpha=0.25, linewidth=0.6)
+right.plot(history["step"], history.smoothed, color=style.SERIES[0], linewidth=1.6, label="smoothed")
+right.axhline(2 * math.log(2), color=style.MUTED, linewidth=0.8, linestyle="--", label="2 log 2")
+style.dress(right, "discriminator loss", "update", steps=True)
+style.legend(right)
 show(figure, "ring")
