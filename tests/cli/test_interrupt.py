@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from tests.recipe.tiny import tiny
 from thalweg.recipe import load, run
 
-EPOCHS = 200
+EPOCHS, UPDATES = 30, 120  # a second of training, few files
 COMMAND = [sys.executable, "-m", "thalweg.cli", "run"]
 
 
@@ -25,8 +25,8 @@ COMMAND = [sys.executable, "-m", "thalweg.cli", "run"]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the recipe, and with the run that nobody stopped."""
     place = tmp_path_factory.mktemp("runs")
-    train = {"epochs": EPOCHS, "batch_size": 8, "accumulate": 2, "checkpoint_every": "50 epochs"}
-    recipe = load(tiny(train=train))
+    train = {"epochs": EPOCHS, "batch_size": 4, "accumulate": 2, "checkpoint_every": "10 epochs"}
+    recipe = load(tiny(train=train), [f"data.n={UPDATES * 8}"])
     run(recipe.save(place / "long.toml"), place / "whole", verbose=False)
     return place
 
@@ -52,7 +52,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(folder: Path, number: int, st
     last = error.splitlines()[-1]
     step = int(last.removeprefix("stopped at step ").partition(";")[0])
     assert last == f"stopped at step {step}; go on with: thalweg run --resume {out.name}"
-    assert 0 < step < EPOCHS * 6, said
+    assert 0 < step < EPOCHS * UPDATES, said
     assert not (out / "summary.json").exists()
 
     resumed = subprocess.run([*COMMAND, "--resume", out.name], cwd=folder, capture_output=True, text=True, check=True)

@@ -122,6 +122,26 @@ def test_a_loss_that_explodes_is_one_message_and_a_way_on(thalweg: Thalweg, reci
     assert thalweg("report", "here") == Ended(0, "here/report.html\n", "")
 
 
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_a_warning_is_a_note_said_once(thalweg: Thalweg, recipe: str, tmp_path: Path) -> None:
+    (tmp_path / "soft_nets.py").write_text(
+        "import torch\nclass Net(torch.nn.Sequential):\n    def __init__(self, inputs, outputs):\n"
+        "        super().__init__(torch.nn.Linear(inputs, outputs), torch.nn.Softmax(1))\n"
+        "def make():\n    part = torch.randn(32, 4), torch.arange(32) % 3\n    return part, part\n"
+    )
+    own = [
+        "model=soft_nets:Net",
+        "model.inputs=auto",
+        "model.outputs=auto",
+        "data=soft_nets:make",
+        "loss=cross_entropy",
+    ]
+    ended = thalweg("run", recipe, *own)
+    assert ended.status == 0
+    (line,) = [line for line in ended.err.splitlines() if "softmax" in line]
+    assert line.startswith("note: CrossEntropy: every row of the output is non-negative and sums to 1")
+
+
 def test_a_mistake_in_the_users_module_keeps_its_traceback(thalweg: Thalweg, recipe: str, tmp_path: Path) -> None:
     (tmp_path / "broken_nets.py").write_text("def net():\n    raise ValueError('my own mistake')\n")
     with pytest.raises(ValueError, match="my own mistake"):

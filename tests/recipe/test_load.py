@@ -204,7 +204,10 @@ SECTION_ERRORS = [
     ({"model": {"name": "mlp", "hidden": "wide"}}, r"hidden = 'wide' is a text; it must be a list of whole numbers"),
     ({"model": {"name": "mlp", "hidden": [1.5]}}, r"hidden = \[1.5\] is a list; it must be a list of whole numbers"),
     ({"model": {"name": "mlp", "inputs": 1.5}}, r"inputs = 1.5 is a number; it must be a whole number or 'auto'"),
-    ({"model": {"name": "torch.nn:Linear"}}, r"recipe \[model\]: 'in_features' and 'out_features' are missing"),
+    (
+        {"model": {"name": "torch.nn:Linear"}},
+        r"recipe \[model\]: 'in_features' and 'out_features' are missing; give a value, or \"auto\" to",
+    ),
     ({"model": "nets:Net"}, r"'nets:Net' cannot be imported, because there is no module 'nets' in .* or among the"),
     ({"model": "nets:"}, r"'nets:' is not of the form 'package.module:name'"),
     ({"data": {"name": "linear", "m": 3}}, r"recipe \[data\]: unknown key 'm'"),

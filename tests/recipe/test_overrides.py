@@ -85,6 +85,17 @@ def test_a_file_takes_the_place_of_a_named_data_set(tmp_path: Any, monkeypatch: 
     assert "n" not in recipe.data
 
 
+def test_name_and_description_hold_no_longer_than_they_are_true() -> None:
+    document = tiny(description="a line of points")
+    assert load(document, ["train.epochs=3", "data.n=50"]).description == "a line of points"
+    for override, name in (("optimizer=sgd", "tiny"), ("data=nonlinear", "nonlinear")):
+        recipe = load(document, [override])
+        assert (recipe.name, recipe.description) == (name, "")
+    recipe = load(document, ["data.path=a/houses.csv", "data.target=price", "description=mine"])
+    assert (recipe.name, recipe.description) == ("houses", "mine")
+    assert load(document, ["data=nonlinear", "name=other"]).name == "other"
+
+
 def test_metrics_may_be_separated_by_commas() -> None:
     assert load(tiny(), ["metrics=mae,r2"]).metrics == {"names": ["mae", "r2"]}
     assert load(tiny(), ['metrics=["mae"]']).metrics == {"names": ["mae"]}

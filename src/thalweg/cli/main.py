@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from .app import app
 from .ending import ending
+from .notices import notices
 
 __all__ = ["main"]
 
@@ -26,4 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="replace")  # a terminal that has no × prints ?
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a recipe may name modules in the folder it is run from
-    sys.exit(ending(lambda: app(args=None if arguments is None else list(arguments), standalone_mode=False)))
+    words = None if arguments is None else list(arguments)
+    with notices():
+        status = ending(lambda: app(args=words, standalone_mode=False))
+    sys.exit(status)

@@ -37,7 +37,14 @@ def _takes_anything(target: Anything) -> bool:
     return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in found)
 
 
-def check_keys(place: str, target: Anything, given: Mapping[str, Any], *, besides: Sequence[str] = ()) -> None:
+def check_keys(
+    place: str,
+    target: Anything,
+    given: Mapping[str, Any],
+    *,
+    besides: Sequence[str] = (),
+    advice: str = "give a value",
+) -> None:
     """Raise unless every key is a parameter of *target*, and every parameter without a default has its key.
 
     Args:
@@ -45,6 +52,7 @@ def check_keys(place: str, target: Anything, given: Mapping[str, Any], *, beside
         target: a class or function.
         given: key → value.
         besides: further keys that the section knows.
+        advice: what to do about a missing key.
 
     Raises:
         ValueError: an unknown key, with the nearest known one; a missing key.
@@ -62,7 +70,7 @@ def check_keys(place: str, target: Anything, given: Mapping[str, Any], *, beside
     missing = [name for name, parameter in known.items() if parameter.default is parameter.empty and name not in given]
     if missing:
         keys = " and ".join(repr(name) for name in missing)
-        raise ValueError(f"{place}: {keys} {'is' if len(missing) == 1 else 'are'} missing; give a value.")
+        raise ValueError(f"{place}: {keys} {'is' if len(missing) == 1 else 'are'} missing; {advice}.")
 
 
 def check_types(place: str, target: Anything, given: Mapping[str, Any], *, auto: Sequence[str] = ()) -> None:

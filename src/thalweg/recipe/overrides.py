@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from thalweg.errors import did_you_mean, listing
@@ -56,7 +57,8 @@ def apply(
     """Return (document with the overrides, what they changed besides, section → the overrides of it).
 
     ``optimizer=sgd`` changes the name and drops the settings that the new rule has not; so for every section with a
-    name. ``schedule.momentum=cosine`` beside a schedule of the rate makes it one schedule per hyperparameter.
+    name. ``schedule.momentum=cosine`` beside a schedule of the rate makes it one schedule per hyperparameter. Other
+    data give the recipe their name, and a description that no longer holds is left out.
 
     Raises:
         ValueError: an override without ``=``, of an unknown section, or through something that is no table.
@@ -92,7 +94,26 @@ def apply(
             _put(changed, keys, value, text)
     if "schedule" in touched:
         changed["schedule"] = named(changed["schedule"])
+    _retitle(document, changed, touched)
     return changed, tuple(notes), touched
+
+
+def _retitle(before: Mapping[str, Any], after: dict[str, Any], touched: Mapping[str, list[str]]) -> None:
+    """Take the description away where another model, rule or data set makes it untrue; other data give the name."""
+    for section in ("model", "data", "optimizer"):
+        old, new = _title(before.get(section)), _title(after.get(section))
+        if section in touched and old != new:
+            if before.get("description") == after.get("description"):
+                after.pop("description", None)
+            if section == "data" and new and before.get("name") == after.get("name"):
+                after["name"] = new
+
+
+def _title(section: Any) -> str:
+    """Return what a section is about in one word: its name, or its file's."""
+    if not isinstance(section, Mapping):
+        return ""
+    return Path(str(section["path"])).stem if "path" in section else str(section.get("name", "")).rpartition(":")[2]
 
 
 def _renamed(old: Any, name: str, text: str, table: NameTable) -> tuple[dict[str, Any], str]:

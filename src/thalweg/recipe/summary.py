@@ -48,14 +48,14 @@ class RunSummary:
     resumed_at: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the summary as JSON-able data; a number that is not finite is None.
+        """Return the summary as JSON-able data, metrics before losses; a number that is not finite is None.
 
         >>> summary = RunSummary("digits", "runs/a", {"loss": 0.1}, {}, {}, math.nan, 2, 38, 0.5, 4810)
         >>> [(key, value) for key, value in summary.to_dict().items() if key in ("test_loss", "loss", "steps")]
         [('test_loss', 0.1), ('loss', None), ('steps', 38)]
         """
-        document: dict[str, Any] = {f"test_{name}": _finite(value) for name, value in self.test.items()}
-        document |= {f"val_{name}": _finite(value) for name, value in self.valid.items()}
+        document: dict[str, Any] = {f"test_{name}": _finite(value) for name, value in _metrics_first(self.test)}
+        document |= {f"val_{name}": _finite(value) for name, value in _metrics_first(self.valid)}
         document["loss"] = _finite(self.loss)
         if self.best:
             document["best"] = {name: _finite(value) for name, value in self.best.items()}
@@ -117,8 +117,11 @@ class RunSummary:
 
 def _values(values: Mapping[str, float]) -> str:
     """Return loss and metrics in words, metrics first."""
-    ordered = [name for name in values if name != "loss"] + [name for name in values if name == "loss"]
-    return ", ".join(f"{name} {values[name]:.4f}" for name in ordered)
+    return ", ".join(f"{name} {value:.4f}" for name, value in _metrics_first(values))
+
+
+def _metrics_first(values: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(values.items(), key=lambda item: item[0] == "loss")
 
 
 def _finite(value: float) -> float | None:

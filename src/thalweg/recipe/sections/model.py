@@ -24,7 +24,8 @@ def check(given: Mapping[str, Any], place: str, names: Names) -> dict[str, Any]:
     arguments = {key: value for key, value in given.items() if key != "name"}
     if ":" not in name:
         arguments = {key: "auto" for key in SIZES if key in parameters(kind)} | arguments
-    check_keys(place, kind, arguments)
+    advice = f'give a value, or "auto" to take {", ".join(SIZES[:-1])} or {SIZES[-1]} from the data'
+    check_keys(place, kind, arguments, advice=advice)
     if ":" not in name:
         check_types(place, kind, arguments, auto=SIZES)
     return {"name": name, **with_defaults(kind, arguments)}
