@@ -6,10 +6,11 @@ from .parts import Parts
 from .ranges import rate_range
 from .suggest import Suggestions, suggest
 from .sweep import Sweep, sweep
-from .trace import Snapshot, no_trace
+from .trace import Draws, Snapshot, no_trace
 from .verify import Trial, verify
 
 __all__ = [
+    "Draws",
     "Finding",
     "Parts",
     "Snapshot",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from .finding import Finding, finding_of
 from .parts import Parts, rate_ratios
 from .ranges import rate_range
 from .rereadable import check_rereadable
-from .suggest import suggest
+from .suggest import CHOSEN, suggest
 from .sweep import Kind, rates_of, sweep
-from .trace import no_trace
+from .trace import Snapshot, no_trace
 from .verify import most_updates, verify
 
 __all__ = ["find"]
@@ -62,12 +63,12 @@ def find(
         return _verified(result, parts, snapshot, check_steps) if checked else result
 
 
-def _verified(result: Finding, parts: Parts, snapshot: object, steps: int) -> Finding:
-    from .trace import Snapshot
-
-    assert isinstance(snapshot, Snapshot)
-    start = result.suggestion or result.suggestions.get("valley") or float((result.low * result.high) ** 0.5)
-    trials, chosen, _ = verify(parts, snapshot, start, steps)
+def _verified(result: Finding, parts: Parts, snapshot: Snapshot, steps: int) -> Finding:
+    start = result.suggestion or result.suggestions.get(CHOSEN)
+    if start is None:  # a tenth of where the sweep diverged, or the middle of its range
+        ended_early = not result.stopped.startswith("end")
+        start = float(result.lr[-1]) / 10 if ended_early else math.sqrt(result.low * result.high)
+    trials, chosen = verify(parts, snapshot, start, steps)
     return replace(
         result,
         suggestion=chosen,

@@ -63,7 +63,7 @@ class Finding:
         if not name.startswith("_") and name in self.suggestions:
             return self.suggestions[name]
         raise AttributeError(
-            f"Finding has no {name!r}; it has suggestion, {', '.join(self.suggestions)}, lr, loss, smoothed, band, plot."
+            f"Finding has no {name!r}; it has suggestion, {', '.join(self.suggestions)}, lr, loss, band, plot."
         )
 
     def __repr__(self) -> str:
@@ -78,13 +78,15 @@ class Finding:
 
     def _repr_html_(self) -> str:
         verdict = f"no reliable suggestion: {self.reason}" if self.suggestion is None else f"{self.suggestion:.2e}"
-        rows: list[list[object]] = [["suggestion", verdict, self.method]]
+        rows: list[list[str]] = [["suggestion", verdict, self.method]]
         rows += [[name, f"{rate:.2e}", ""] for name, rate in self.suggestions.items()]
         if self.band is not None:
             rows.append(["noise cannot tell", f"{self.band[0]:.1e} to {self.band[1]:.1e}", ""])
-        rows += [[f"tried {t.lr:g}", f"loss {t.loss:.4g}", f"{t.steps} updates, {self.decided_by}"] for t in self.trials]
+        rows += [
+            [f"tried {t.lr:g}", f"loss {t.loss:.4g}", f"{t.steps} updates, {self.decided_by}"] for t in self.trials
+        ]
         rows.append(["sweep", f"{len(self.lr)} updates", self.stopped])
-        return html_table(["", "learning rate", ""], rows)
+        return html_table(rows, ["", "learning rate", ""])
 
     def plot(self, skip_start: int = 10, skip_end: int = 5) -> Figure:
         """Return a figure of the sweep: raw and smoothed loss against the rate, the suggestions, the band.
@@ -125,7 +127,9 @@ class Finding:
         except (KeyError, OSError, ValueError) as error:
             if isinstance(error, FileNotFoundError):
                 raise
-            raise ValueError(f"Finding.load: {path} cannot be read ({error}); give a file that Finding.save wrote.") from error
+            raise ValueError(
+                f"Finding.load: {path} cannot be read ({error}); give a file that Finding.save wrote."
+            ) from error
         plain["trials"] = tuple(Trial(**trial) for trial in plain["trials"])
         plain["band"] = None if plain["band"] is None else tuple(plain["band"])
         return cls(**arrays, **plain)

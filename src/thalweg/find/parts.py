@@ -130,5 +130,5 @@ def rate_ratios(optimizer: torch.optim.Optimizer) -> list[float]:
             "lr_find: the rule computes its own rate (lr=None), so there is none to find; give the rule a rate, or "
             "train without a finder."
         )
-    reference = float(rates[-1])
-    return [float(rate) / reference if reference else 1.0 for rate in rates]
+    numbers = [float(rate) for rate in rates if rate is not None]
+    return [rate / numbers[-1] if numbers[-1] else 1.0 for rate in numbers]

@@ -9,7 +9,8 @@ import torch
 __all__ = ["RANGES", "rate_range"]
 
 # Rules whose step follows the gradient's size sweep high; rules that divide by it take steps of about the rate itself,
-# so 1 is already absurd. A sign update (Lion) is as long as Adam's longest, and its usual rates are 3 to 10 times lower.
+# so 1 is already absurd. A sign update (Lion) is as long as Adam's longest, and its usual rates are
+# 3 to 10 times lower.
 RANGES: dict[str, tuple[float, float]] = {
     "sgd": (1e-6, 10.0),
     "schedulefreesgd": (1e-6, 10.0),

@@ -33,6 +33,6 @@ def check_rereadable(source: Source) -> None:
 
 def _only_once(data: object) -> ValueError:
     return ValueError(
-        f"lr_find: the {type(data).__name__} can be read only once (reading it again does not begin anew), and a finder "
-        "would use up what the training needs; pass arrays, a Dataset, or an iterable whose __iter__ begins anew."
+        f"lr_find: the {type(data).__name__} can be read only once (reading it again does not begin anew), and a "
+        "finder would use up what the training needs; pass arrays, a Dataset, or an iterable that begins anew."
     )

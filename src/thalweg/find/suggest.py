@@ -63,10 +63,11 @@ def valley(x: Array, smooth: Array, slopes: Array, noise: float) -> float:
 
 
 def slide(x: Array, smooth: Array, slopes: Array, noise: float) -> float:
-    """Return the highest rate before the minimum at which the loss still falls half as fast as where it falls fastest."""
+    """Return the highest rate before the minimum where the loss still falls half as fast as at its steepest."""
     end = int(np.argmin(smooth)) + 1
     fastest = slopes[:end].min()
-    return float(x[np.flatnonzero(slopes[:end] <= 0.5 * fastest)[-1]])
+    steep = slopes[:end] <= (0.5 * fastest if fastest < 0 else fastest)
+    return float(x[np.flatnonzero(steep)[-1]])
 
 
 def _level(smooth: Array) -> float:
@@ -75,7 +76,7 @@ def _level(smooth: Array) -> float:
 
 
 METHODS = {"steepest": steepest, "valley": valley, "minimum": minimum, "slide": slide}
-CHOSEN = "valley"
+CHOSEN = "slide"
 
 
 def suggest(lr: Array, loss: Array, at_end: bool = False) -> Suggestions:
@@ -96,7 +97,7 @@ def suggest(lr: Array, loss: Array, at_end: bool = False) -> Suggestions:
     >>> losses = 2.3 - 2 / (1 + (0.01 / rates) ** 2) + (rates / 0.5) ** 2
     >>> found = suggest(rates, losses)
     >>> f"{found.suggestion:.0e}", found.method
-    ('1e-02', 'valley')
+    ('6e-02', 'slide')
     >>> suggest(rates, np.full(100, 2.3)).reason
     'the loss did not fall at any rate by more than its noise'
     """
@@ -104,7 +105,7 @@ def suggest(lr: Array, loss: Array, at_end: bool = False) -> Suggestions:
     if lr.shape != loss.shape or lr.ndim != 1:
         raise ValueError(f"suggest: lr has shape {lr.shape} and loss {loss.shape}; pass two equally long sequences.")
     if lr.size and not (np.isfinite(loss).all() and (lr > 0).all() and (np.diff(lr) > 0).all()):
-        raise ValueError("suggest: rates must be positive and rising, and losses finite; cut the sweep where it diverged.")
+        raise ValueError("suggest: rates must be positive and rising, losses finite; cut the sweep where it diverged.")
     noise = noise_of(loss)
     if lr.size < 10:
         reason = f"the sweep ended after {lr.size} updates, too few to judge; begin at a lower rate"
@@ -119,19 +120,19 @@ def suggest(lr: Array, loss: Array, at_end: bool = False) -> Suggestions:
     error = noise * float(fit.error[end] + fit.error[: max(3, lr.size // 10)].mean())
     fallen = level - float(smooth[end])
     reason = ""
-    if fallen <= max(3 * error, 1e-9 * abs(level)):
-        reason = "the loss did not fall at any rate by more than its noise"
+    if end < smooth.size // 10 or fallen <= max(3 * error, 1e-9 * abs(level)):
+        reason, rates = "the loss did not fall at any rate by more than its noise", {}
+    elif rates["steepest"] <= lr[2]:
+        reason = f"the loss fell fastest at the lowest rates, from {lr[0]:.3g} on; lower the beginning of the range"
     elif end == smooth.size - 1 and at_end:
         reason = f"the loss was still falling at the highest rate, {lr[-1]:.3g}; raise the end of the range"
-    elif rates["steepest"] <= lr[2]:
-        reason = f"the loss fells fastest at the lowest rates, from {lr[0]:.3g} on; lower the beginning of the range"
     if reason:
         return Suggestions(rates, None, None, "", reason, smooth, noise)
     band = _band(x, smooth, fit.filter, fit.slope_filter, noise)
     if band[1] / band[0] > _WIDEST:
         reason = (
-            f"noise (sd {noise:.2g} per batch) moves the suggestion between {band[0]:.1e} and {band[1]:.1e}; sweep with "
-            "more steps or larger batches"
+            f"noise (sd {noise:.2g} per batch) moves the suggestion between {band[0]:.1e} and {band[1]:.1e}; sweep "
+            "with more steps or larger batches"
         )
         return Suggestions(rates, band, None, "", reason, smooth, noise)
     chosen = rates[CHOSEN]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import check_number, unknown_name
 from .parts import Parts, Updates
+from .smooth import noise_of
 
 __all__ = ["Sweep", "rates_of", "sweep"]
 
@@ -32,7 +33,9 @@ class Sweep:
 
 
 def rates_of(low: float, high: float, steps: int, kind: Kind = "exponential") -> Array:
-    r"""Return the rates of a sweep, shape **(steps,)**: geometric, :math:`\eta_i = a (b/a)^{i/(n-1)}`, or evenly spaced.
+    r"""Return the rates of a sweep, shape **(steps,)**.
+
+    Geometric, :math:`\eta_i = a (b/a)^{i/(n-1)}`, or evenly spaced.
 
     Raises:
         ValueError: an empty range, fewer than 20 steps, an unknown kind.
@@ -78,8 +81,8 @@ def sweep(parts: Parts, rates: Array) -> Sweep:
         pending = []
         if not math.isfinite(losses[0]):
             raise ValueError(
-                f"lr_find: the loss is {losses[0]} at the first batch, before any update, so no rate can be found; look "
-                "at the data (NaN, infinite values), the loss and the model's weights."
+                f"lr_find: the loss is {losses[0]} at the first batch, before any update, so no rate can be found; "
+                "look at the data (NaN, infinite values), the loss and the model's weights."
             )
         bad = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
         if bad is not None:
@@ -88,7 +91,7 @@ def sweep(parts: Parts, rates: Array) -> Sweep:
             break
         start = float(np.median(losses[:5]))
         best = min(best, float(np.median(losses[-5:])))
-        fallen = max(start - best, 0.1 * abs(start))
+        fallen = max(start - best, 0.1 * abs(start), 2 * noise_of(np.array(losses)))
         if len(losses) > 10 and min(losses[-3:]) > start + 3 * fallen:
             stopped = f"the loss diverged at {rates[len(losses) - 1]:.3g}"
             break

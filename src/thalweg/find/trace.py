@@ -16,7 +16,25 @@ from torch import Tensor, nn
 from ..checkpoint import restore_rng, snapshot_rng
 from ..data import Source
 
-__all__ = ["Snapshot", "no_trace"]
+__all__ = ["Draws", "Snapshot", "equal_batches", "no_trace"]
+
+
+class Draws:
+    """Where randomness and the data order stand: global generators, those held by the data or the model, positions."""
+
+    def __init__(self, sources: list[Source], module: nn.Module) -> None:
+        self._rng = snapshot_rng()
+        objects = [item for source in sources for item in _parts_of(source)]
+        self._attributes = [(item, _plain_attributes(item)) for item in objects]
+        self._generators = [(g, _read(g)) for g in _generators_of([*objects, *module.modules()])]
+
+    def restore(self) -> None:
+        """Set all of them back."""
+        restore_rng(*self._rng)
+        for item, attributes in self._attributes:
+            vars(item).update(attributes)
+        for generator, state in self._generators:
+            _write(generator, state)
 
 
 class Snapshot:
@@ -25,8 +43,8 @@ class Snapshot:
     What is kept: every parameter and buffer (also those outside ``state_dict``), their gradients, ``requires_grad`` and
     training mode; the optimizer's groups and state; torch's, NumPy's and Python's global generators; generators that
     the source, its loader, sampler and data set or the model's modules hold as attributes, and what these remember as
-    plain attributes (a ``DistributedSampler``'s epoch). What a model keeps elsewhere (a list it appends to) is not known
-    here.
+    plain attributes (a ``DistributedSampler``'s epoch). What a model keeps elsewhere (a list it appends to) is not
+    known here.
 
     Args:
         module: the model.
@@ -36,7 +54,6 @@ class Snapshot:
 
     def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer, sources: list[Source]) -> None:
         self.module, self.optimizer = module, optimizer
-        self._rng = snapshot_rng()
         with torch.no_grad():
             self._tensors = [(t, t.detach().clone()) for t in (*module.parameters(), *module.buffers())]
         self._params = [(p, p.requires_grad, p.grad) for p in module.parameters()]
@@ -46,9 +63,7 @@ class Snapshot:
         self._rounder = getattr(optimizer, "rounder", None)
         self._rounding = None if self._rounder is None else copy.deepcopy(self._rounder.state())
         self._norm = getattr(optimizer, "last_norm", None)
-        objects = [item for source in sources for item in _parts_of(source)]
-        self._attributes = [(item, _plain_attributes(item)) for item in objects]
-        self._generators = [(g, _read(g)) for g in _generators_of([*objects, *module.modules()])]
+        self._draws = Draws(sources, module)
         # The trial works on a copy, so that the real state is not even touched.
         optimizer.state = self._copy_of_state()
 
@@ -61,7 +76,6 @@ class Snapshot:
     @torch.no_grad()
     def rewind(self) -> None:
         """Go back to the snapshot in order to try again: everything is restored, the snapshot stays in force."""
-        restore_rng(*self._rng)
         for tensor, value in self._tensors:
             tensor.copy_(value)
         for param, requires_grad, _ in self._params:
@@ -75,10 +89,7 @@ class Snapshot:
             group.update(kept)
         if self._rounder is not None:
             self._rounder.load_state(self._rounding)
-        for item, attributes in self._attributes:
-            vars(item).update(attributes)
-        for generator, state in self._generators:
-            _write(generator, state)
+        self._draws.restore()
         self.optimizer.state = self._copy_of_state()
 
     def restore(self) -> None:

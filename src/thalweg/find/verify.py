@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -17,14 +17,16 @@ from .trace import Snapshot
 
 __all__ = ["Trial", "most_updates", "verify"]
 
-_MOST = 6  # candidates that are tried at most
+_MOST = 5  # rates that are tried at most
 _CLOSE = 0.10  # of the best fall: a lower rate that comes as near as this catches up in a longer training
+_LONG = 2.5  # times as long is the training that the chosen rate has to stand
+_PLATEAU = 0.75  # share of it at the full rate
 _OTHER_EPOCH = 1_000_003  # training batches that decide come from another order than those that train
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate's rate, the loss on the deciding data after its short training (infinite: diverged), its updates."""
+    """A rate's short training: the loss on the deciding data afterwards (infinite: diverged), and its updates."""
 
     lr: float
     loss: float
@@ -33,7 +35,11 @@ class Trial:
 
 def most_updates(steps: int) -> int:
     """Return the updates that a verification with short trainings of *steps* can cost at most."""
-    return _MOST * steps
+    return _MOST * steps + _long(steps)
+
+
+def _long(steps: int) -> int:
+    return math.ceil(_LONG * steps)
 
 
 def lattice(index: int) -> float:
@@ -55,14 +61,17 @@ def nearest(rate: float) -> int:
     return min((guess - 1, guess, guess + 1), key=lambda i: abs(math.log(lattice(i) / rate)))
 
 
-def verify(parts: Parts, snapshot: Snapshot, start: float, steps: int) -> tuple[list[Trial], float | None, float]:
+def verify(parts: Parts, snapshot: Snapshot, start: float, steps: int) -> tuple[list[Trial], float | None]:
     r"""Train shortly at round rates around *start* and decide by the loss on the validation data.
 
     A short training makes *steps* updates along a cosine from its rate to zero, from the model's present weights; the
     rates tried are 1, 3, 10, … times a power of ten, beginning next to *start* and going on to the side that is better
-    until the best has a worse neighbour on each side, six rates at most. Short trainings like rates that are too high
-    for long ones, so of the rates that reach 90 % of the best one's fall the lowest is taken. The trainings run one
-    after the other, each from the snapshot.
+    until the best has a worse neighbour on each side, five rates at most.
+
+    Short trainings like rates that are too high for long ones. Two things are held against that: of the rates that
+    reach 90 % of the best one's fall the lowest is taken; and this one has to stand a training 2.5 times as long, three
+    quarters of it at the full rate. If that ends no better than the short one at the next lower rate, the lower rate is
+    taken. The trainings run one after the other, each from the snapshot and through the same batches.
 
     Args:
         parts: of the training; ``valid`` decides, or else training batches in another order.
@@ -71,7 +80,7 @@ def verify(parts: Parts, snapshot: Snapshot, start: float, steps: int) -> tuple[
         steps: updates of a short training.
 
     Returns:
-        (trials in rising order of rate, the rate that is decided for or None, loss before any training).
+        (trials, the short ones in rising order of rate and the long one last; the rate that is decided for, or None).
     """
     deciding = _Some(
         parts.valid if parts.valid is not None else parts.source,
@@ -81,46 +90,43 @@ def verify(parts: Parts, snapshot: Snapshot, start: float, steps: int) -> tuple[
     snapshot.rewind()
     before = _loss(parts, deciding)
     tried: dict[int, Trial] = {}
-
-    def loss_at(index: int) -> float:
-        if index not in tried:
-            snapshot.rewind()
-            tried[index] = _short_training(parts, deciding, lattice(index), steps)
-        return tried[index].loss
-
-    centre = nearest(start)
-    loss_at(centre)
-    while len(tried) < _MOST:
+    missing = [nearest(start)]
+    while missing and len(tried) < _MOST:
+        index = missing[0]
+        snapshot.rewind()
+        curve = [0.5 * (1 + math.cos(math.pi * step / steps)) for step in range(steps)]
+        tried[index] = _train(parts, deciding, lattice(index), curve)
         best = min(tried, key=lambda i: (tried[i].loss, i))
-        if not math.isfinite(tried[best].loss):
-            missing = [min(tried) - 1]
-        else:
-            missing = [i for i in (best + 1, best - 1) if i not in tried]
-        if not missing:
-            break
-        loss_at(missing[0])
-    snapshot.rewind()
+        around = (best + 1, best - 1) if tried[best].loss < before else (min(tried) - 1,)
+        missing = [i for i in around if i not in tried]
     trials = [tried[index] for index in sorted(tried)]
     fall = before - min(trial.loss for trial in trials)
     if not (math.isfinite(fall) and fall > 1e-9 * abs(before)):
-        return trials, None, before
-    chosen = next(trial.lr for trial in trials if before - trial.loss >= (1 - _CLOSE) * fall)
-    return trials, chosen, before
+        return trials, None
+    chosen = next(i for i in sorted(tried) if before - tried[i].loss >= (1 - _CLOSE) * fall)
+    count = _long(steps)
+    flat = round(_PLATEAU * count)
+    snapshot.rewind()
+    curve = [1.0] * flat + [1 - (step + 1) / (count - flat + 1) for step in range(count - flat)]
+    trials.append(_train(parts, deciding, lattice(chosen), curve))
+    lower = tried.get(chosen - 1)
+    # Without a neighbour below (five rates were not enough) it has to be better than before any training.
+    stands = trials[-1].loss < min(before, math.inf if lower is None else lower.loss)
+    return trials, lattice(chosen if stands else chosen - 1)
 
 
-def _short_training(parts: Parts, deciding: Source, rate: float, steps: int) -> Trial:
+def _train(parts: Parts, deciding: Source, rate: float, curve: Sequence[float]) -> Trial:
+    """Return the trial of a training at *rate* times each value of *curve*."""
     updates = Updates(parts)
     worst: torch.Tensor | None = None
-    made = 0
-    for step in range(steps):
-        loss = updates.at(rate * 0.5 * (1 + math.cos(math.pi * step / steps)))
+    for made, factor in enumerate(curve, start=1):
+        loss = updates.at(rate * factor)
         worst = loss if worst is None else torch.maximum(worst, loss)  # NaN stays
-        made += 1
         # Looked at now and then: a training that is lost should not go on.
         if made % 8 == 0 and not math.isfinite(float(worst)):
             return Trial(rate, math.inf, made)
-    loss_after = _loss(parts, deciding)
-    return Trial(rate, loss_after if math.isfinite(loss_after) else math.inf, made)
+    after = _loss(parts, deciding)
+    return Trial(rate, after if math.isfinite(after) else math.inf, len(curve))
 
 
 def _loss(parts: Parts, deciding: Source) -> float:

@@ -106,6 +106,7 @@ def replace_head(
     Source: Yosinski et al., *How transferable are features in deep neural networks?*, NeurIPS 2014, for the habit.
 
     >>> import torch
+    >>> import torch
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1000))
     >>> replace_head(model, 3)
     2: Linear(8 → 1000) replaced by Linear(8 → 3)
@@ -172,7 +173,7 @@ def _beside(model: nn.Module, path: str) -> list[str]:
     for name, child in model.named_children():
         if path.split(".")[0] == name or not any(word in name.lower() for word in _BESIDE):
             continue
-        place = _last_in(child, name)
+        place = name if isinstance(child, Head) else _last_in(child, name)
         if place is not None and _widths(model.get_submodule(place))[1] == outputs:
             found.append(place)
     return found
