@@ -55,9 +55,11 @@ class Step:
 class Chain:
     r"""Linear layers and elementwise functions, computed for K points at once with the features before the rows.
 
-    With :math:`H \in \mathbb{R}^{K \times c \times B}` a layer is one batched product
-    :math:`W_k H_k`, whose inner loops run along the rows; the first one is affine in the coordinates, so its products
-    with the data are computed once per direction.
+    With :math:`H \in \mathbb{R}^{K \times c \times B}` a layer is one batched product :math:`W_k H_k`, whose inner
+    loops run along the rows. The first one is affine in the coordinates, so its products with the data are computed
+    once per direction. A rectified layer between two others needs one pass instead of two:
+
+    .. math:: W_2 \max(W_1 h + b_1, 0) + b_2 = W_2 \max(W_1 h, -b_1) + (W_2 b_1 + b_2)
 
     Attributes:
         steps: the links, a linear layer first.
@@ -68,17 +70,40 @@ class Chain:
     cut: Cut
 
     def __post_init__(self) -> None:
-        self._buffers: dict[tuple[int, ...], list[Tensor]] = {}
+        self._kept: dict[tuple[int, ...], list[Tensor]] = {}
         self._products: list[Tensor] = []
         self._base: tuple[float, Tensor] | None = None
-        names = [f"{step.path}.{end}" if step.path else end for step in self.steps for end in ("weight", "bias")]
-        own = {name for name in names[2:] if name in self.cut.center}
-        self.later = sorted(own)
+        self._host: list[list[float]] = []
+        self._factors = torch.empty(0)
+        self._params: Weights = {}
+        names = [name for step in self.steps[1:] for name in _names(step.path)]
+        self.later = [name for name in names if name in self.cut.center]
 
     @property
     def width(self) -> int:
         """The widest layer."""
         return max(step.width for step in self.steps)
+
+    def place(self, coordinates: Tensor) -> None:
+        """Take the points, **(P, m)**, and compute their parameters, those of the first layer excepted."""
+        center = next(iter(self.cut.center.values()))
+        self._host = coordinates.tolist()
+        self._factors = coordinates.to(device=center.device, dtype=center.dtype)[:, :, None, None]
+        self._params = self.cut.params(coordinates.to(center.device), self.later)
+        for name in self._params:
+            if self._params[name].dim() == 2:  # a bias: one number per feature, for all rows
+                self._params[name] = self._params[name].unsqueeze(2)
+        for before, step, after in zip(self.steps[1:], self.steps[2:], self.steps[3:], strict=False):
+            if before.kind == after.kind == "linear" and step.function is torch.relu_:
+                self._fold(before, after)
+
+    def _fold(self, before: Step, after: Step) -> None:
+        weight, bias = _names(after.path)
+        shift = self._params.pop(_names(before.path)[1], None)
+        if shift is not None:
+            self._params[f"{before.path} floor"] = -shift
+            moved = torch.bmm(self._params[weight], shift)
+            self._params[bias] = moved + self._params[bias] if bias in self._params else moved
 
     def begin(self, x: Tensor) -> None:
         """Take the rows, **(B, …)**, and compute what does not depend on the point."""
@@ -91,62 +116,62 @@ class Chain:
             self._products.append(product if bias not in weights else product + weights[bias][:, None])
         self._base = None
 
-    def outputs(self, coordinates: Tensor, host: list[list[float]]) -> Tensor:
-        """Return the outputs, **(K, C, B)**, overwritten by the next call.
-
-        Args:
-            coordinates: **(K, m)** on the device.
-            host: the same numbers on the host.
-        """
+    def outputs(self, first: int, last: int) -> Tensor:
+        """Return the outputs at the points *first* to *last*, **(K, C, B)**, overwritten by the next call."""
         turn: dict[tuple[int, ...], int] = {}
-        h = self._first(coordinates, host, turn)
-        params = self.cut.params(coordinates, self.later)
+        h = self._first(first, last, turn)
+        floor: Tensor | None = None
         for step in self.steps[1:]:
             if step.kind == "function":
                 assert step.function is not None
-                h = step.function(h)
+                h = step.function(h) if floor is None else torch.maximum(h, floor, out=h)
+                floor = None
             elif step.kind == "norm":
-                h = self._norm(step, params, h)
+                h = self._norm(step, first, last, h)
             else:
-                h = self._linear(step, params, h, turn)
+                h = self._linear(step, first, last, h, turn)
+                floor = self._params.get(f"{step.path} floor")
+                floor = None if floor is None else floor[first:last]
         return h
 
-    def _first(self, coordinates: Tensor, host: list[list[float]], turn: dict[tuple[int, ...], int]) -> Tensor:
+    def _first(self, first: int, last: int, turn: dict[tuple[int, ...], int]) -> Tensor:
         value, *products = self._products
-        out = self._take((len(coordinates), *value.shape), value, turn)
-        factors = coordinates.to(value.dtype).reshape(*coordinates.shape, 1, 1)
+        factors = self._factors[first:last]
+        out = self._take((last - first, *value.shape), value, turn)
         if len(products) == 1:
             return torch.addcmul(value, products[0], factors[:, 0], out=out)
-        alphas = {row[0] for row in host}
-        if len(alphas) == 1:  # along β: the part in α is computed once
-            alpha = alphas.pop()
+        alpha = self._host[first][0]
+        if alpha == self._host[last - 1][0] and all(row[0] == alpha for row in self._host[first:last]):
+            # Along β: the part in α is computed once.
             if self._base is None or self._base[0] != alpha:
                 self._base = alpha, torch.addcmul(value, products[0], factors[0, 0])
             return torch.addcmul(self._base[1], products[1], factors[:, 1], out=out)
         torch.addcmul(value, products[0], factors[:, 0], out=out)
         return out.addcmul_(products[1], factors[:, 1])
 
-    def _linear(self, step: Step, params: Weights, h: Tensor, turn: dict[tuple[int, ...], int]) -> Tensor:
+    def _linear(self, step: Step, first: int, last: int, h: Tensor, turn: dict[tuple[int, ...], int]) -> Tensor:
         weight, bias = _names(step.path)
-        out = self._take((len(h), step.width, h.shape[2]), h, turn)
-        if bias in params:
-            return torch.baddbmm(params[bias].unsqueeze(2), params[weight], h, out=out)
-        return torch.bmm(params[weight], h, out=out)
+        out = self._take((last - first, step.width, h.shape[2]), h, turn)
+        if bias in self._params:
+            return torch.baddbmm(self._params[bias][first:last], self._params[weight][first:last], h, out=out)
+        return torch.bmm(self._params[weight][first:last], h, out=out)
 
-    def _norm(self, step: Step, params: Weights, h: Tensor) -> Tensor:
+    def _norm(self, step: Step, first: int, last: int, h: Tensor) -> Tensor:
         weight, bias = _names(step.path)
         prefix = f"{step.path}." if step.path else ""
         mean, var = self.cut.buffers[f"{prefix}running_mean"], self.cut.buffers[f"{prefix}running_var"]
-        scale = torch.rsqrt(var + step.eps)
-        if weight in params:
-            scale = scale * params[weight]
-        shift = -mean * scale + params[bias] if bias in params else -mean * scale
-        return h.mul_(scale.unsqueeze(-1)).add_(shift.unsqueeze(-1))
+        scale = torch.rsqrt(var + step.eps)[:, None]
+        if weight in self._params:
+            scale = scale * self._params[weight][first:last]
+        shift = -mean[:, None] * scale
+        if bias in self._params:
+            shift = shift + self._params[bias][first:last]
+        return h.mul_(scale).add_(shift)
 
     def _take(self, shape: tuple[int, ...], like: Tensor, turn: dict[tuple[int, ...], int]) -> Tensor:
         """Return memory that is kept between calls; fresh pages would cost as much as the work on them."""
-        key = (*shape[1:],)
-        kept = self._buffers.setdefault(key, [])
+        key = shape[1:]
+        kept = self._kept.setdefault(key, [])
         place = turn.get(key, 0)
         turn[key] = place + 1
         if len(kept) == place:

@@ -23,8 +23,8 @@ from .totals import totals
 __all__ = ["Way", "choose", "rows_of"]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-#: Bytes of activations that one step of the work should touch: what a core's own cache holds; on a GPU, what keeps it busy.
-_CACHE = 1 << 20
+#: Bytes of activations that one step of the work should touch: what a core's own cache holds; what keeps a GPU busy.
+_CACHE = 3 << 19
 _GPU_CACHE = 1 << 28
 #: Bytes that the parameters of the points at hand may take.
 _PARAMETERS = 1 << 26
@@ -55,29 +55,40 @@ class Way(ABC):
         points: how many points at once.
         rows: how many rows at once.
         reason: why the points are not stacked, or an empty string.
+        parallel: whether twins may compute other rows at the same time.
     """
 
     name: ClassVar[str]
     points: int = 1
     rows: int = 1024
     reason: str = ""
+    parallel: bool = False
 
     def __init__(self, land: Landscape, cut: Cut) -> None:
         self.land, self.cut = land, cut
         self.parts: Split | None = None
+        self.coordinates = torch.empty(0)
 
     @contextmanager
     def ready(self) -> Any:
         """Hold whatever the way changes about the model."""
         yield
 
+    def twin(self) -> Way:
+        """Return another of the same kind with memory of its own."""
+        raise NotImplementedError(f"{self.name}: the model's own tensors are swapped, so only one thread may compute.")
+
+    def place(self, coordinates: Tensor) -> None:
+        """Take the points, **(P, m)** float64 on the host."""
+        self.coordinates = coordinates
+
     def begin(self, parts: Split) -> None:
         """Take other rows."""
         self.parts = parts
 
     @abstractmethod
-    def totals(self, coordinates: Tensor) -> tuple[Tensor, Tensor | int]:
-        """Return sums, **(K,)**, and weights at K points, coordinates **(K, m)**."""
+    def totals(self, first: int, last: int) -> tuple[Tensor, Tensor | int]:
+        """Return sums, **(K,)**, and weights at the points *first* to *last* over the rows at hand."""
 
 
 class Chained(Way):
@@ -91,18 +102,36 @@ class Chained(Way):
         item = next(iter(cut.center.values())).element_size()
         cuda = land.device.type != "cpu"
         self.rows = 16384 if cuda else 1024
-        room = (_GPU_CACHE if cuda else _CACHE * torch.get_num_threads()) // (self.rows * chain.width * item)
-        later = sum(cut.center[name].numel() for name in chain.later) * item
-        most = (_GPU_PARAMETERS if cuda else _PARAMETERS) // max(1, later)
-        self.points = max(1, min(room, most))
+        self.parallel = not cuda
+        room = (_GPU_CACHE if cuda else _CACHE) // (self.rows * chain.width * item)
+        self._bytes = sum(cut.center[name].numel() for name in chain.later) * item
+        self._most = (_GPU_PARAMETERS if cuda else _PARAMETERS) // max(1, self._bytes)
+        self.points = max(1, min(room, self._most))
+        self._held = (0, 0)
+
+    def twin(self) -> Way:
+        other = Chained(self.land, self.cut, Chain(self.chain.steps, self.cut))
+        other.rows, other.points = self.rows, self.points
+        return other
+
+    def place(self, coordinates: Tensor) -> None:
+        super().place(coordinates)
+        self._held = (0, 0)
 
     def begin(self, parts: Split) -> None:
         super().begin(parts)
         self.chain.begin(parts.args[0])
 
-    def totals(self, coordinates: Tensor) -> tuple[Tensor, Tensor | int]:
+    def totals(self, first: int, last: int) -> tuple[Tensor, Tensor | int]:
         assert self.parts is not None
-        output = self.chain.outputs(coordinates.to(self.land.device), coordinates.tolist())
+        start, stop = self._held
+        if not start <= first < last <= stop:  # parameters of many points at once, of all where they fit
+            start, stop = first, max(last, min(len(self.coordinates), first + self._most))
+            if stop == len(self.coordinates) and stop <= self._most:
+                start = 0
+            self._held = (start, stop)
+            self.chain.place(self.coordinates[start:stop])
+        output = self.chain.outputs(first - start, last - start)
         return totals(self.land.objective.loss, output, self.parts, classes_first=True)
 
 
@@ -145,9 +174,9 @@ class Stacked(_Functional):
 
     name = "stacked"
 
-    def totals(self, coordinates: Tensor) -> tuple[Tensor, Tensor | int]:
+    def totals(self, first: int, last: int) -> tuple[Tensor, Tensor | int]:
         assert self.parts is not None
-        coordinates = coordinates.to(self.land.device)
+        coordinates = self.coordinates[first:last].to(self.land.device)
         params, buffers = self.cut.params(coordinates, self.names), self.cut.moved_buffers(coordinates)
         output = torch.func.vmap(self.output, randomness="error")(params, buffers, coordinates)
         return totals(self.land.objective.loss, output, self.parts)
@@ -158,9 +187,9 @@ class Single(_Functional):
 
     name = "one at a time"
 
-    def totals(self, coordinates: Tensor) -> tuple[Tensor, Tensor | int]:
+    def totals(self, first: int, last: int) -> tuple[Tensor, Tensor | int]:
         assert self.parts is not None
-        found = [self._total(point) for point in coordinates]
+        found = [self._total(point) for point in self.coordinates[first:last]]
         sums = torch.stack([total for total, _ in found])
         weights = [weight for _, weight in found]
         if isinstance(weights[0], int):
@@ -182,8 +211,9 @@ def choose(land: Landscape, cut: Cut) -> Way:
     parts = rows_of(parts, 0, min(32, row_count(parts)))
     plain = Single(land, cut, [])
     trial = torch.tensor([[0.0] * len(cut.directions), [0.37, -0.61][: len(cut.directions)]], dtype=torch.float64)
+    plain.place(trial)
     plain.begin(parts)
-    expected = plain.totals(trial)[0]
+    expected = plain.totals(0, len(trial))[0]
     device = land.device.type
     chain = (
         chain_of(land.module, cut)
@@ -228,8 +258,9 @@ def _layers(land: Landscape, cut: Cut, parts: Split, plain: Single) -> list[Firs
 def _agrees(way: Way, parts: Split, trial: Tensor, expected: Tensor) -> bool:
     """Whether *way* gives the model's own losses at two points; a model that reads a weight past its layer differs."""
     with way.ready():
+        way.place(trial)
         way.begin(parts)
-        found = way.totals(trial)[0]
+        found = way.totals(0, len(trial))[0]
     tolerance = 1e-9 if expected.dtype == torch.float64 else 1e-3
     return torch.allclose(found.to(expected.dtype), expected, rtol=tolerance, atol=tolerance, equal_nan=True)
 
@@ -257,7 +288,7 @@ def _activation_bytes(land: Landscape, cut: Cut, parts: Split, plain: Single) ->
     handles: list[Any] = [module.register_forward_hook(watch) for module in land.module.modules()]
     try:
         plain.begin(parts)
-        plain.totals(torch.zeros(1, len(cut.directions), dtype=torch.float64))
+        plain.totals(0, 1)
     finally:
         for handle in handles:
             handle.remove()
