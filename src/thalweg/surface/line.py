@@ -51,6 +51,16 @@ class Line:
         spread = f"loss {finite.min():.4g} to {finite.max():.4g}" if finite.size else "no finite loss"
         return f"Line({self.title}: α {self.alphas[0]:g} to {self.alphas[-1]:g}, {spread}; {self.facts.sentence()})"
 
+    def nonconvexity(self) -> float:
+        r"""Return the largest height of the loss above its convex hull along the line; 0 for a convex loss.
+
+        .. math:: \max_\alpha \, f(\alpha) - \operatorname{conv} f(\alpha)
+
+        over the points computed, in units of the loss; over all batches, the largest. Points that are not finite are
+        left out.
+        """
+        return max(_above_hull(self.alphas, curve) for curve in np.atleast_2d(self.values))
+
     def plot(self, *, log: bool | None = None) -> Figure:
         """Return a figure of the loss along the line, every batch as a curve of its own.
 
@@ -252,6 +262,21 @@ def interpolation(
         settings["alphas"] = coordinates_of("surface.interpolation", "alphas", points, None, -margin, 1.0 + margin)
     found = line(of, data, a, b, points=points, **settings)
     return replace(found, title="loss between two models", xlabel="α (0: the first, 1: the second)")
+
+
+def _above_hull(x: Array, y: Array) -> float:
+    """Return the largest distance of points above their lower convex hull (Andrew's monotone chain)."""
+    kept = np.isfinite(y)
+    x, y = x[kept], y[kept]
+    hull: list[int] = []
+    for i in range(len(x)):
+        while len(hull) >= 2:
+            a, b = hull[-2], hull[-1]
+            if (y[b] - y[a]) * (x[i] - x[a]) < (y[i] - y[a]) * (x[b] - x[a]):
+                break
+            hull.pop()
+        hull.append(i)
+    return float((y - np.interp(x, x[hull], y[hull])).max()) if hull else 0.0
 
 
 def _land(who: str, of: Trained, data: Any, batches: int | None, batch_size: int, seed: int) -> Landscape:
