@@ -9,6 +9,7 @@ import typer
 import thalweg
 
 from .data import data
+from .find import find
 from .plan import plan
 from .recipes import recipes
 from .report import report
@@ -17,7 +18,7 @@ from .run import run
 __all__ = ["COMMANDS", "app"]
 
 #: Every command, in the order of ``thalweg --help``.
-COMMANDS = (run, plan, report, recipes, data)
+COMMANDS = (run, plan, find, report, recipes, data)
 
 app = typer.Typer(
     no_args_is_help=True,

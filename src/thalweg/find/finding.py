@@ -76,17 +76,19 @@ class Finding:
         band = "" if self.band is None or self.decided_by else f", noise: {self.band[0]:.1e} to {self.band[1]:.1e}"
         return f"Finding(suggestion={self.suggestion:.2e} ({how}{band})"
 
-    def _repr_html_(self) -> str:
-        verdict = f"no reliable suggestion: {self.reason}" if self.suggestion is None else f"{self.suggestion:.2e}"
-        rows: list[list[str]] = [["suggestion", verdict, self.method]]
-        rows += [[name, f"{rate:.2e}", ""] for name, rate in self.suggestions.items()]
+    def lines(self) -> list[tuple[str, str]]:
+        """Return (label, text) lines: the suggestion, what else the curve says, and the trials."""
+        verdict = f"none is reliable: {self.reason}"
+        if self.suggestion is not None:
+            verdict = f"{self.suggestion:.2e} ({self.method}{' on ' + self.decided_by if self.decided_by else ''})"
+        found = [("suggestion", verdict), *((name, f"{rate:.2e}") for name, rate in self.suggestions.items())]
         if self.band is not None:
-            rows.append(["noise cannot tell", f"{self.band[0]:.1e} to {self.band[1]:.1e}", ""])
-        rows += [
-            [f"tried {t.lr:g}", f"loss {t.loss:.4g}", f"{t.steps} updates, {self.decided_by}"] for t in self.trials
-        ]
-        rows.append(["sweep", f"{len(self.lr)} updates", self.stopped])
-        return html_table(rows, ["", "learning rate", ""])
+            found.append(("noise", f"cannot tell rates from {self.band[0]:.1e} to {self.band[1]:.1e}"))
+        found += [("tried", f"{t.lr:g}: loss {t.loss:.4g} after {t.steps} updates") for t in self.trials]
+        return [*found, ("sweep", f"{len(self.lr)} updates, {self.stopped}")]
+
+    def _repr_html_(self) -> str:
+        return html_table(self.lines(), ["", "learning rate"])
 
     def plot(self, skip_start: int = 10, skip_end: int = 5) -> Figure:
         """Return a figure of the sweep: raw and smoothed loss against the rate, the suggestions, the band.
