@@ -31,6 +31,7 @@ from thalweg.loop import (
 )
 from thalweg.loop.averaging import averaging
 from thalweg.loop.compiled import CompiledStep, auto_compiles
+from thalweg.loop.hooks import replaces_step
 from thalweg.objective import Objective
 from thalweg.schedule import TorchDriver, TorchSchedule
 
@@ -155,7 +156,12 @@ def assemble(
     all_hooks = [*hooks, *([stopping] if stopping is not None else [])]
     _check_hooks(all_hooks, learner, settings, valid, source)
     precision = Precision(learner.precision, learner.device)
-    loss, output, target = prepare_loss(learner.loss, learner.module, source, precision)
+    replaced = next((hook for hook in all_hooks if replaces_step(hook)), None)
+    if replaced is None:
+        loss, output, target = prepare_loss(learner.loss, learner.module, source, precision)
+    else:  # what the step does with a batch, with or without targets, is its own affair
+        source.check()
+        loss = learner.loss
     if settings.accumulate > 1:
         loss.require_splittable(f"accumulate={settings.accumulate}")
     # The compiled step traces the plain module; torch.compile's wrapper would be traced through a second time.
@@ -173,7 +179,7 @@ def assemble(
     history = History()
     recorder = Recorder(history, rates.names)
     stepper = make_stepper(learner, objective, precision, rates, settings, total)
-    plan = plan_of(learner, source, settings, rates, total, per_epoch, foreign)
+    plan = plan_of(learner, source, settings, rates, total, per_epoch, foreign, replaced)
     directory = _directory(run_dir, None if resume is None else resume[0])
     run = Run(
         module=learner.module,
@@ -228,6 +234,9 @@ def _go_on(run: Run, tree: dict[str, Any], where: str) -> None:
 def _check_hooks(
     hooks: Sequence[Hook], learner: Held, settings: Settings, valid: Source | None, source: Source
 ) -> None:
+    stepping = [type(hook).__name__ for hook in hooks if isinstance(hook, Hook) and replaces_step(hook)]
+    if len(stepping) > 1:
+        raise ValueError(f"fit: {' and '.join(stepping)} both replace the step, and there is one; pass one of them.")
     for hook in hooks:
         if not isinstance(hook, Hook):
             raise TypeError(f"fit: {hook!r} is no hook; derive a class from tw.Hook and pass an instance of it.")
@@ -243,7 +252,7 @@ def _check_hooks(
                     f"EarlyStopping: monitor={hook.monitor!r} is not recorded.{did_you_mean(hook.monitor, names)} "
                     f"Known: {listing(names)}."
                 )
-        if hasattr(hook, "step") and settings.accumulate > 1:
+        if replaces_step(hook) and settings.accumulate > 1:
             raise ValueError(
                 f"fit: the hook {type(hook).__name__} replaces the step, so accumulate={settings.accumulate} has "
                 "nothing to act on; accumulate inside the hook."
@@ -258,12 +267,16 @@ def plan_of(
     total: int | None,
     per_epoch: int | None,
     foreign: TorchSchedule | None,
+    replaced: Hook | None = None,
 ) -> Plan:
     """Return the plan of a training with these parts."""
     optimizer = learner.optimizer
     ours = optimizer if isinstance(optimizer, RuleOptimizer) else None
     used = source.steps_per_epoch
-    step, step_why = choose_step(learner, settings, Precision(learner.precision, learner.device), total)
+    if replaced is not None:
+        step, step_why = "replaced", f"by {type(replaced).__name__}.step"
+    else:
+        step, step_why = choose_step(learner, settings, Precision(learner.precision, learner.device), total)
     dropped = 0
     if source.n is not None and used is not None and source.batch_size is not None:
         dropped = max(0, source.n - used * source.batch_size)

@@ -24,15 +24,16 @@ def flush(run: Run, *, judge: bool = True) -> dict[str, Array]:
     block = run.recorder.flush()
     if not block:
         return block
-    run.epoch_sum += float((block["loss"] * block["weight"]).sum())
+    counted = block["weight"] != 0  # a replaced step that returned nothing weighs nothing
+    run.epoch_sum += float((block["loss"] * block["weight"])[counted].sum())
     run.epoch_weight += float(block["weight"].sum())
     first = int(block["step"][0]) - 1
     for step, line in run.rates.changes(first, run.step):
         run.history.event(step, "rate", line)
     if run.directory is not None:
         run.directory.append_steps(block)
-    bad = np.flatnonzero(~np.isfinite(block["loss"]))
-    if judge and bad.size and not any(hasattr(hook, "step") for hook in run.hooks):
+    bad = np.flatnonzero(~np.isfinite(block["loss"]) & counted)
+    if judge and bad.size:
         step, value = int(block["step"][bad[0]]), float(block["loss"][bad[0]])
         run.history.event(step, "non-finite loss", f"loss {value}")
         raise FloatingPointError(

@@ -7,7 +7,7 @@ import warnings
 
 from .close_epoch import close_epoch, flush
 from .history import History
-from .hooks import Hook
+from .hooks import Hook, replaces_step
 from .interrupt import interruptible
 from .modes import train_mode
 from .progress import Progress
@@ -61,7 +61,7 @@ def train_epoch(run: Run, progress: Progress) -> bool:
     """Make the updates of one epoch from batch ``run.batch`` on; return False if it was broken off."""
     settings, rates, stepper = run.settings, run.rates, run.stepper
     accumulate = settings.accumulate
-    replaced = next((hook for hook in run.hooks if hasattr(hook, "step")), None)
+    replaced = next((hook for hook in run.hooks if replaces_step(hook)), None)
     listeners = [hook for hook in run.hooks if type(hook).on_step_end is not Hook.on_step_end]
     every = settings.checkpoint_interval
     save_at = every.count if run.directory is not None and every.unit == "steps" else 0

@@ -12,7 +12,7 @@ from thalweg.errors import check_number, unknown_name
 if TYPE_CHECKING:
     from .run import Run
 
-__all__ = ["EarlyStopping", "Hook"]
+__all__ = ["EarlyStopping", "Hook", "replaces_step"]
 
 
 class Hook:
@@ -39,11 +39,19 @@ class Hook:
         """After the last step, also when training stopped early."""
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return (tensors, plain data) that a resumed run needs."""
+        """Return (tensors, plain data) that a resumed run needs.
+
+        Dictionaries, lists and tensors may be nested: an ``optimizer.state_dict()`` goes into the plain data as it is.
+        """
         return {}, {}
 
     def load_state(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
         """Take back what :meth:`state` returned."""
+
+
+def replaces_step(hook: Hook) -> bool:
+    """Whether the hook's class defines ``step`` (an attribute of that name on the instance is the user's own)."""
+    return callable(getattr(type(hook), "step", None))
 
 
 class EarlyStopping(Hook):
@@ -76,16 +84,23 @@ class EarlyStopping(Hook):
         up = ("accuracy", "acc", "auroc", "f1", "precision", "recall", "r2")
         self.mode = mode if mode != "auto" else ("max" if monitor.endswith(up) else "min")
         self.restore_best = restore_best
-        self.best = math.inf if self.mode == "min" else -math.inf
-        self.best_epoch = -1
-        self.waited = 0
-        self._weights: dict[str, Tensor] = {}
+        self._forget()
 
     def __repr__(self) -> str:
         return (
             f"EarlyStopping(monitor={self.monitor!r}, patience={self.patience}, min_delta={self.min_delta}, "
             f"mode={self.mode!r}, restore_best={self.restore_best})"
         )
+
+    def on_fit_begin(self, run: Run) -> None:
+        if run.step == 0:  # another training, not one that is gone on with: what was best in the last one is no measure
+            self._forget()
+
+    def _forget(self) -> None:
+        self.best = math.inf if self.mode == "min" else -math.inf
+        self.best_epoch = -1
+        self.waited = 0
+        self._weights: dict[str, Tensor] = {}
 
     def on_epoch_end(self, run: Run, row: dict[str, float]) -> None:
         if self.monitor not in row:

@@ -67,7 +67,8 @@ class Recorder:
         on_device = [index for index, w in enumerate(self._weight) if isinstance(w, Tensor)]
         if on_device:
             weight[on_device] = _stacked([w for w in self._weight if isinstance(w, Tensor)])
-        mean = np.divide(loss, weight, out=np.zeros_like(loss), where=weight != 0)
+        # 0/0 is a loss of 0 (every row masked); NaN without weight is a step that recorded nothing.
+        mean = np.divide(loss, weight, out=np.where(np.isnan(loss), loss, 0.0), where=weight != 0)
         if self._penalty:
             mean = mean + _stacked(self._penalty)
         block: dict[str, Array] = {

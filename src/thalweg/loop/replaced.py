@@ -20,7 +20,7 @@ def record_replaced(run: Run, returned: Any) -> None:
     """
     if returned is None:
         loss: Tensor = torch.full((), float("nan"), device=run.device)
-        weight: Tensor | int = 1
+        weight: Tensor | int = 0
     elif isinstance(returned, Tensor) and returned.ndim == 0:
         loss, weight = returned.detach(), 1
     elif isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], Tensor):
