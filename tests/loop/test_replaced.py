@@ -76,7 +76,8 @@ def test_early_stopping_begins_anew_with_every_fit() -> None:
     stopping = tw.EarlyStopping("loss", patience=1)
     fitted = learner()
     first = fitted.fit((X, Y), epochs=3, hooks=[stopping], verbose=False)
-    torch.nn.init.constant_(fitted.module.weight, -3.0)
+    with torch.no_grad():
+        fitted.module.weight[:, 0] = torch.tensor([20.0, -20.0])  # now far worse than the first fit's best
     again = fitted.fit((X, Y), epochs=3, hooks=[stopping], verbose=False)
     assert len(first.epochs) == len(again.epochs) == 3
     assert stopping.best == again.history["loss"][-1] > first.history["loss"][-1]
