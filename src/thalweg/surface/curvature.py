@@ -87,7 +87,10 @@ class Curvature:
             rows.append(["trace", f"{self.trace:.4g} ± {self.trace_error:.2g}"])
         if math.isfinite(self.noise_scale):
             rows.append(["gradient-noise scale", f"{self.noise_scale:.4g} samples"])
-        rows += [["length of the gradient", f"{self.gradient_norm:.4g}"], ["products with the Hessian", f"{self.products:,}"]]
+        rows += [
+            ["length of the gradient", f"{self.gradient_norm:.4g}"],
+            ["products with the Hessian", f"{self.products:,}"],
+        ]
         if not self.converged:
             rows.append(["converged", f"no: largest residual {self.residuals.max():.2g}"])
         return html_table(rows, ["curvature", ""])
@@ -169,6 +172,10 @@ def curvature(
     buffers = {**land.buffers, **{n: t.to(land.buffers[n]) for n, t in given.items() if n in land.buffers}}
     with Hessian(land, held, buffers) as hessian:
         norm = float(torch.linalg.vector_norm(hessian.gradient()))
+        if not math.isfinite(norm):
+            raise ValueError(
+                f"{who}: the gradient at this point is not finite, so there is no curvature; move to another."
+            )
         ends: list[Eigenpairs] = []
         settings: dict[str, Any] = {"tol": tol, "block": block, "max_products": max_products, "seed": seed}
         size = hessian.size

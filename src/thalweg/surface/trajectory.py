@@ -120,7 +120,9 @@ def principal_plane(who: str, path: Sequence[Weights]) -> tuple[Weights, Weights
     values, vectors = torch.linalg.eigh(gram)
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
     if not float(values[0]) > 0:
-        raise ValueError(f"{who}: all {len(path)} points of the trajectory are the same, so that there is no path to see.")
+        raise ValueError(
+            f"{who}: all {len(path)} points of the trajectory are the same, so that there is no path to see."
+        )
     axes = [_unit(vectors[:, i].to(rows) @ rows) for i in range(min(2, len(path) - 1))]
     if len(axes) < 2 or float(values[1]) <= 1e-14 * float(values[0]):
         drawn = torch.randn(rows.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(rows)
