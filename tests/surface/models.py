@@ -122,7 +122,8 @@ CASES = [
     Case("recurrent", Recurrent, lambda: rows(40), "cross_entropy", "one at a time"),
     Case("branching", Branching, lambda: rows(40), "cross_entropy", "one at a time"),
     Case("convnet", lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2),
-         nn.Conv2d(4, 6, 2), nn.ReLU(), nn.Flatten(), nn.Linear(6, 3)), lambda: images(50), "cross_entropy", "one at a time"),
+         nn.Conv2d(4, 6, 2), nn.ReLU(), nn.Flatten(), nn.Linear(6, 3)),
+         lambda: images(50), "cross_entropy", "one at a time"),
 ]  # fmt: skip
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["COLOURS", "contour", "contour_panel", "grid_of"]
 
-#: From the valley (dark, cold) to the heights (light, warm); lightness rises throughout, so that it reads without colour.
+#: From the valley (dark, cold) to the heights (light, warm); lightness rises throughout, so that it reads without
+#: colour.
 COLOURS = ("#0b2a4a", "#0168aa", "#4f9fc0", "#a9cfc9", "#efe3bd", "#f6f1e4")
 _LEVELS = 18
 
@@ -32,7 +33,8 @@ def grid_of(where: str, alphas: ArrayLike, betas: ArrayLike, values: ArrayLike) 
     z = np.asarray(values, dtype=np.float64)
     if z.shape != (x.size, y.size):
         raise ValueError(
-            f"{where}: values have the shape {z.shape} for {x.size} alphas and {y.size} betas; pass one value per pair, "
+            f"{where}: values have the shape {z.shape} for {x.size} alphas and {y.size} betas; pass one value per "
+            f"pair, "
             f"shape ({x.size}, {y.size})."
         )
     return x, y, z

@@ -114,7 +114,8 @@ class Curvature:
             ValueError: the file is not one of these.
         """
         arrays, plain = read_arrays(path, "Curvature")
-        return cls(**arrays, **plain)
+        fields: dict[str, Any] = {**arrays, **plain}
+        return cls(**fields)
 
 
 _ARRAYS = ("largest", "smallest", "residuals")
@@ -138,7 +139,8 @@ def curvature(
     r"""Return eigenvalues of the Hessian of the loss over *data*, its trace, and how noisy the gradient is.
 
     Args:
-        of: a learner, or anything with ``module``, ``loss``, ``penalty`` and ``device``; where it has an optimizer, 2/lr
+        of: a learner, or anything with ``module``, ``loss``, ``penalty`` and ``device``; where it has an optimizer,
+        2/lr
             is shown beside the largest eigenvalue.
         data: ``(X, y)`` or whatever training takes; the Hessian is over all of it.
         center: the point; None: the present weights.
@@ -244,15 +246,17 @@ def noise_scale(gradients: Tensor, batch_size: float) -> float:
     .. math:: B_{simple} = \frac{\operatorname{tr} \Sigma}{\lVert G \rVert^2}
 
     with :math:`\Sigma` the covariance of single samples' gradients and :math:`G` their mean. From m batches of B rows
-    both are estimated without bias: the batches' sample covariance has the trace :math:`\operatorname{tr} \Sigma / B`, and
-    the squared length of the mean of all batches exceeds :math:`\lVert G \rVert^2` by :math:`\operatorname{tr} \Sigma / mB`.
-    Where noise hides the gradient the estimate of :math:`\lVert G \rVert^2` may be negative; the scale is then infinite.
+    both are estimated without bias: the batches' sample covariance has the trace :math:`\operatorname{tr} \Sigma / B`,
+    and the squared length of the mean of all batches exceeds :math:`\lVert G \rVert^2` by :math:`\operatorname{tr}
+    \Sigma / mB`. Where noise hides the gradient the estimate of :math:`\lVert G \rVert^2` may be negative; the scale is
+    then infinite.
 
     Args:
         gradients: **(m, n)**, m >= 2, each the gradient of the mean loss of a batch.
         batch_size: rows B of each batch.
 
-    Source: McCandlish, Kaplan, Amodei et al., *An Empirical Model of Large-Batch Training*, 2018, section 2.2, appendix A.
+    Source: McCandlish, Kaplan, Amodei et al., *An Empirical Model of Large-Batch Training*, 2018, section 2.2, appendix
+    A.
 
     >>> noise_scale(torch.tensor([[3.0, 1.0], [3.0, -1.0]]), batch_size=10)   # tr Σ = 20, |G|² = 9 - 1
     2.5
@@ -271,7 +275,8 @@ def _noise(land: Landscape, center: Weights, buffers: Weights, batches: int) -> 
         found = found[:-1]  # a last batch that is not full is noisier than the others
     if len(found) < 2:
         raise ValueError(
-            f"surface.curvature: the data gave {len(found)} full batch, and the noise of the gradient shows only between "
+            f"surface.curvature: the data gave {len(found)} full batch, and the noise of the gradient shows only "
+            "between 
             "two or more; lower batch_size."
         )
     return noise_scale(torch.stack([gradient for gradient, _ in found]), found[0][1])

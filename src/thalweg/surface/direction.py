@@ -49,14 +49,14 @@ def filter_normalised(direction: Mapping[str, Tensor], center: Mapping[str, Tens
 
     .. math:: d_{i,j} \leftarrow \frac{d_{i,j}}{\lVert d_{i,j} \rVert} \lVert \theta_{i,j} \rVert
 
-    where :math:`j` counts the filters of layer :math:`i`: the first dimension of a weight (what makes one output channel
-    of a convolution, one neuron of a linear layer; norms are over all the rest). Biases and the weights of normalisation
-    layers, which have one number per channel, do not move, as in the paper's figures: ``d = 0`` there.
+    where :math:`j` counts the filters of layer :math:`i`: the first dimension of a weight (what makes one output
+    channel of a convolution, one neuron of a linear layer; norms are over all the rest). Biases and the weights of
+    normalisation layers, which have one number per channel, do not move, as in the paper's figures: ``d = 0`` there.
 
     A filter of *center* that is all zeros gets a direction of zeros.
 
-    Source: Li, Xu, Taylor, Studer & Goldstein, *Visualizing the Loss Landscape of Neural Nets*, NeurIPS 2018, section 4;
-    the treatment of one-dimensional parameters is that of the code published with it.
+    Source: Li, Xu, Taylor, Studer & Goldstein, *Visualizing the Loss Landscape of Neural Nets*, NeurIPS 2018, section
+    4; the treatment of one-dimensional parameters is that of the code published with it.
 
     >>> center = {"weight": torch.tensor([[3.0, 4.0], [0.0, 2.0]]), "bias": torch.ones(2)}
     >>> direction = {"weight": torch.tensor([[1.0, 0.0], [0.0, 7.0]]), "bias": torch.ones(2)}

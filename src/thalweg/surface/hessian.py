@@ -138,8 +138,7 @@ class Hessian:
         """Yield (gradient of the sum with its graph, weight, bytes the graph holds) for blocks of rows."""
         for _, parts in blocks(self.land, _ROWS, None):
             saved: list[int] = []
-            held = torch.autograd.graph.saved_tensors_hooks(lambda t, s=saved: _counted(t, s), lambda t: t)
-            with torch.enable_grad(), held:
+            with torch.enable_grad(), _counting(saved):
                 total, weight = self._sum(parts)
                 grads = torch.autograd.grad(
                     total, list(self.params.values()), create_graph=True, allow_unused=True, materialize_grads=True
@@ -167,9 +166,14 @@ class Hessian:
         return {name: found.get(name, torch.zeros_like(tensor)) for name, tensor in self.center.items()}
 
 
-def _counted(tensor: Tensor, sizes: list[int]) -> Tensor:
-    sizes.append(tensor.numel() * tensor.element_size())
-    return tensor
+def _counting(sizes: list[int]) -> torch.autograd.graph.saved_tensors_hooks:
+    """Return hooks under which every tensor that a graph keeps adds its bytes to *sizes*."""
+
+    def pack(tensor: Tensor) -> Tensor:
+        sizes.append(tensor.numel() * tensor.element_size())
+        return tensor
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
 
 
 def gradient(land: Landscape, center: Weights, buffers: Weights) -> Weights:

@@ -60,8 +60,8 @@ def eigenpairs(
 
     With an orthonormal basis :math:`Q` of the block Krylov space, eigenpairs :math:`(\lambda_i, s_i)` of
     :math:`T = Q H Q^\top` give :math:`\lambda_i` and :math:`Q^\top s_i` with the residual
-    :math:`\lVert R\, s_i^{last} \rVert`, known without a further product. The basis is orthogonalised twice against all of
-    itself; when it is full, the best vectors are kept and it grows again (thick restart).
+    :math:`\lVert R\, s_i^{last} \rVert`, known without a further product. The basis is orthogonalised twice against all
+    of itself; when it is full, the best vectors are kept and it grows again (thick restart).
 
     Args:
         operator: the symmetric operator, n × n.

@@ -145,7 +145,7 @@ def _output(who: str, module: nn.Module, parts: Split, precision: Precision) -> 
         # A seed of its own: whether the model draws numbers must show, also where the generators are put back.
         torch.seed()
         buffers = {name: tensor.detach().clone() for name, tensor in module.named_buffers()}
-        params = dict(module.named_parameters())
+        params: dict[str, Tensor] = dict(module.named_parameters())
         try:
             return logits_of(torch.func.functional_call(module, (params, buffers), parts.args, dict(parts.kwargs)))
         except (RuntimeError, TypeError, IndexError, ValueError, AttributeError) as error:

@@ -2,7 +2,7 @@ r"""The loss along a line, and the functions that draw one."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -256,8 +256,6 @@ def interpolation(
     >>> tw.surface.interpolation(learner, (X, X), torch.tensor([0.0]), torch.tensor([2.0]), points=5).values.round(3)
     array([10. ,  2.5,  0. ,  2.5, 10. ])
     """
-    from dataclasses import replace
-
     if settings.get("alphas") is None:
         settings["alphas"] = coordinates_of("surface.interpolation", "alphas", points, None, -margin, 1.0 + margin)
     found = line(of, data, a, b, points=points, **settings)

@@ -167,7 +167,7 @@ class Partial:
                 f"surface: resume={str(self.path)!r} belongs to another computation (other weights, directions, "
                 f"coordinates or data); {advice}"
             )
-        self._state = _State(sums, weights, *place)
+        self._state = _State(sums, weights, place[0], place[1], place[2])
 
 
 def _double(value: Tensor) -> Tensor:

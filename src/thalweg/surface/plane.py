@@ -145,7 +145,8 @@ class Plane:
         """
         arrays, plain = read_arrays(path, "Plane")
         facts = Facts(**plain.pop("facts"))
-        return cls(**arrays, **{**plain, "labels": tuple(plain["labels"])}, facts=facts)
+        fields: dict[str, Any] = {**arrays, **plain, "labels": tuple(plain["labels"]), "facts": facts}
+        return cls(**fields)
 
     def _repr_html_(self) -> str:
         import base64

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..errors import check_number
@@ -25,7 +24,7 @@ class PathRecorder(Hook):
         keep: points at most, >= 3.
         host: whether the copies are kept in the host's memory instead of the device's.
 
-    >>> import thalweg as tw
+    >>> import torch, thalweg as tw
     >>> path = PathRecorder(keep=4)
     >>> learner = tw.compile(torch.nn.Linear(1, 1), optimizer="sgd", lr=0.1, loss="mse")
     >>> _ = learner.fit((torch.ones(40, 1), torch.ones(40, 1)), batch_size=4, verbose=False, hooks=[path])

@@ -36,9 +36,9 @@ def refined(
     r"""Return (how, values **(n, m)**, which were computed **(n, m)**).
 
     Grids are nested: each level halves the distance of the nodes. A new node's value is first predicted from the level
-    above (cubic Lagrange interpolation along both axes); where it is then computed, the difference is what interpolation
-    misses there, and the misses around a node say what to expect of it on the next level. Nodes are computed in the
-    order of that expectation, until what remains is expected to stay within half of
+    above (cubic Lagrange interpolation along both axes); where it is then computed, the difference is what
+    interpolation misses there, and the misses around a node say what to expect of it on the next level. Nodes are
+    computed in the order of that expectation, until what remains is expected to stay within half of
 
     .. math:: \frac{\lVert \hat E - E \rVert_2}{\lVert E \rVert_2} \le \text{tolerance}
 

@@ -35,7 +35,8 @@ def reestimated_totals(
     """Fill *partial* with losses under batch statistics that belong to each point.
 
     For each point the running mean and variance are the plain average over the batches of the data (Izmailov et al.,
-    *Averaging Weights Leads to Wider Optima*, UAI 2018, section 3.2); with batches kept apart, those of the batch alone.
+    *Averaging Weights Leads to Wider Optima*, UAI 2018, section 3.2); with batches kept apart, those of the batch
+    alone.
     """
     layers = normalisation_layers(land.module)
     momenta = [(layer, layer.momentum) for _, layer in layers]

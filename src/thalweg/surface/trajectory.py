@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,8 @@ def trajectory(
     r"""Return the loss over the plane in which a training moved most, with its path.
 
     With the path's points :math:`\theta_0 \dots \theta_T` and the last one as centre, the directions are the first two
-    principal components of :math:`\theta_t - \theta_T` (uncentred, so that the end lies in the plane); the coordinates are
-    lengths in parameter space. What the path does outside of the plane is not seen: ``shares`` says how much of its
+    principal components of :math:`\theta_t - \theta_T` (uncentred, so that the end lies in the plane); the coordinates
+    are lengths in parameter space. What the path does outside of the plane is not seen: ``shares`` says how much of its
     variance lies inside.
 
     Args:
@@ -56,7 +57,8 @@ def trajectory(
     Raises:
         ValueError: no points or a single one, points of another model, or a path that does not move.
 
-    Source: Li, Xu, Taylor, Studer & Goldstein, *Visualizing the Loss Landscape of Neural Nets*, NeurIPS 2018, section 7.
+    Source: Li, Xu, Taylor, Studer & Goldstein, *Visualizing the Loss Landscape of Neural Nets*, NeurIPS 2018, section
+    7.
 
     >>> import torch, thalweg as tw
     >>> learner = tw.compile(torch.nn.Linear(2, 1, bias=False), optimizer="sgd", lr=0.1, loss="mse")
@@ -71,7 +73,7 @@ def trajectory(
     if len(path) < 2:
         raise ValueError(
             f"{who}: the trajectory has {len(path)} point{'' if len(path) == 1 else 's'}, and a path needs two or more; "
-            "keep more checkpoints (fit(..., keep=50)), or pass a tw.surface.PathRecorder as a hook of the training."
+            "keep more checkpoints (fit(..., keep=50)), or pass a tw.surface.PathRecorder as a hook."
         )
     center = path[-1]
     d1, d2, coordinates, shares = principal_plane(who, path)
@@ -100,8 +102,6 @@ def trajectory(
         path_steps=np.asarray(steps, dtype=np.float64),
         shares=shares,
     )
-    from dataclasses import replace
-
     return replace(found, path_values=_on_surface(found, coordinates))
 
 
@@ -134,7 +134,8 @@ def principal_plane(who: str, path: Sequence[Weights]) -> tuple[Weights, Weights
 
 
 def _unit(vector: Tensor) -> Tensor:
-    return vector / torch.linalg.vector_norm(vector)
+    unit: Tensor = vector / torch.linalg.vector_norm(vector)
+    return unit
 
 
 def _path(who: str, run: Any, like: Weights) -> tuple[list[int], list[Weights]]:
@@ -156,8 +157,8 @@ def _checkpoints(who: str, run: Path, like: Weights) -> tuple[list[int], list[We
     ]
     if not folders:
         raise ValueError(
-            f"{who}: {run} holds no checkpoints; give the directory of a run (fit(..., run_dir=...)) that kept some, or "
-            "a tw.surface.PathRecorder."
+            f"{who}: {run} holds no checkpoints; give the directory of a run (fit(..., run_dir=...)) that kept some, "
+            "or a tw.surface.PathRecorder."
         )
     steps, found = [], []
     for step, folder in sorted(folders):
