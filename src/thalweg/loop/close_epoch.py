@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 
@@ -25,8 +26,9 @@ def flush(run: Run, *, judge: bool = True) -> dict[str, Array]:
     if not block:
         return block
     counted = block["weight"] != 0  # a replaced step that returned nothing weighs nothing
-    run.epoch_sum += float((block["loss"] * block["weight"])[counted].sum())
-    run.epoch_weight += float(block["weight"].sum())
+    add_up(
+        run, block["epoch"].astype(np.int64), np.where(counted, block["loss"], 0.0) * block["weight"], block["weight"]
+    )
     first = int(block["step"][0]) - 1
     for step, line in run.rates.changes(first, run.step):
         run.history.event(step, "rate", line)
@@ -43,14 +45,33 @@ def flush(run: Run, *, judge: bool = True) -> dict[str, Array]:
     return block
 
 
+def add_up(run: Run, epochs: np.ndarray[Any, np.dtype[np.int64]], sums: Array, weights: Array) -> None:
+    """Add losses to their epochs' totals, and finish the rows of epochs that nobody waited for."""
+    for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
+        mine = epochs == epoch
+        run.epoch_sum += float(sums[mine].sum())
+        run.epoch_weight += float(weights[mine].sum())
+        if run.pending and run.pending[0]["epoch"] == epoch:
+            row = run.pending.pop(0)
+            row["loss"] = take_mean(run)
+            row["seconds"] = row.pop("seconds")  # last, as in a row that was not waited for
+            run.history.epochs.append(row)
+
+
+def take_mean(run: Run) -> float:
+    """Return the epoch's mean loss over rows, and begin the next epoch's."""
+    mean = run.epoch_sum / run.epoch_weight if run.epoch_weight else 0.0
+    run.epoch_sum = run.epoch_weight = 0.0
+    return mean
+
+
 def close_epoch(run: Run, seconds: float) -> dict[str, float]:
     """Validate, append the epoch's row to the history, let controllers and hooks see it; return the row."""
     row: dict[str, float] = {
         "epoch": run.epoch,
         "step": run.step,
-        "loss": run.epoch_sum / run.epoch_weight if run.epoch_weight else 0.0,
+        "loss": take_mean(run),
     }
-    run.epoch_sum = run.epoch_weight = 0.0
     run.stepper.settle()
     if run.valid is not None:
         weights = nullcontext() if run.before_evaluation is None else run.before_evaluation()

@@ -33,6 +33,12 @@ def fit(run: Run) -> History:
             while run.epoch < run.settings.epochs and not run.stop_reason:
                 started = time.perf_counter()
                 finished = train_epoch(run, progress)
+                if finished and not run.is_watched:
+                    run.epoch += 1
+                    run.batch = 0
+                    run.pending.append({"epoch": run.epoch, "step": run.step, "seconds": time.perf_counter() - started})
+                    note_step(run)
+                    continue
                 flush(run)
                 if not finished:
                     break

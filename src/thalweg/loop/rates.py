@@ -81,6 +81,11 @@ class Rates:
         """Whether anything is scheduled at all."""
         return bool(self.schedules)
 
+    @property
+    def is_controlled(self) -> bool:
+        """Whether a controller among the schedules waits for an epoch's metric."""
+        return bool(self._control)
+
     def apply(self, step: int) -> None:
         """Set the hyperparameters for the update number *step* (from 0)."""
         if not self._start <= step < self._end:

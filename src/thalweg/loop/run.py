@@ -36,6 +36,7 @@ class Run:
         step: updates made.
         epoch: epochs finished.
         batch: batches of the present epoch already used.
+        pending: rows of finished epochs whose losses have not been brought to the host.
         stop_reason: why training ends early, or an empty string.
     """
 
@@ -63,12 +64,21 @@ class Run:
     batch: int = 0
     epoch_sum: float = 0.0
     epoch_weight: float = 0.0
+    pending: list[dict[str, float]] = field(default_factory=list)
     stop_reason: str = ""
 
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(self.module.parameters()).device
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anyone looks at an epoch's row as soon as it is over; otherwise it may wait for the next flush."""
+        by_epoch = self.driver is not None and self.driver.every == "epoch"
+        return bool(
+            self.settings.verbose or self.hooks or self.valid or self.directory or by_epoch or self.rates.is_controlled
+        )
 
     def stop(self, reason: str) -> None:
         """Ask for an end after the present step."""
