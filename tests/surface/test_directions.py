@@ -160,7 +160,7 @@ ONE = {"weight": torch.ones(1, 4), "bias": torch.ones(1)}
         (lambda own, d: tw.surface.plane(own, d[0]), ValueError, "the data have no targets"),
         (lambda own, d: tw.surface.plane(own, (d[0][:, :3], d[1])), ValueError, "cannot take the data"),
         (lambda own, d: tw.surface.trajectory(own, d, []), ValueError, "the trajectory has 0 points"),
-        (lambda own, d: tw.surface.trajectory(own, d, [ONE]), ValueError, "the trajectory has 1 point, and"),
+        (lambda own, d: tw.surface.trajectory(own, d, [ONE]), ValueError, "the trajectory has 1 point, a path"),
         (lambda own, d: tw.surface.trajectory(own, d, [ONE, ONE]), ValueError, "are the same"),
         (lambda own, d: tw.surface.trajectory(own, d, tw.surface.PathRecorder()), ValueError, "has 0 points"),
         (lambda own, d: tw.surface.line(own, d, nn.Linear(3, 1)), ValueError, "start holds 'weight'"),

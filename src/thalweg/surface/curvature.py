@@ -276,7 +276,6 @@ def _noise(land: Landscape, center: Weights, buffers: Weights, batches: int) -> 
     if len(found) < 2:
         raise ValueError(
             f"surface.curvature: the data gave {len(found)} full batch, and the noise of the gradient shows only "
-            "between 
-            "two or more; lower batch_size."
+            "between two or more; lower batch_size."
         )
     return noise_scale(torch.stack([gradient for gradient, _ in found]), found[0][1])

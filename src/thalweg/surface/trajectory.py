@@ -72,7 +72,7 @@ def trajectory(
     steps, path = _path(who, run, land.params)
     if len(path) < 2:
         raise ValueError(
-            f"{who}: the trajectory has {len(path)} point{'' if len(path) == 1 else 's'}, and a path needs two or more; "
+            f"{who}: the trajectory has {len(path)} point{'' if len(path) == 1 else 's'}, a path needs two or more; "
             "keep more checkpoints (fit(..., keep=50)), or pass a tw.surface.PathRecorder as a hook."
         )
     center = path[-1]
