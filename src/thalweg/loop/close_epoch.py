@@ -52,10 +52,22 @@ def add_up(run: Run, epochs: np.ndarray[Any, np.dtype[np.int64]], sums: Array, w
         run.epoch_sum += float(sums[mine].sum())
         run.epoch_weight += float(weights[mine].sum())
         if run.pending and run.pending[0]["epoch"] == epoch:
-            row = run.pending.pop(0)
-            row["loss"] = take_mean(run)
-            row["seconds"] = row.pop("seconds")  # last, as in a row that was not waited for
-            run.history.epochs.append(row)
+            finish_row(run)
+
+
+def leave_row(run: Run, seconds: float) -> None:
+    """Leave the finished epoch's row to the next flush; where that has been, nothing is left to wait for."""
+    run.pending.append({"epoch": run.epoch, "step": run.step, "seconds": seconds})
+    if not len(run.recorder):
+        finish_row(run)
+
+
+def finish_row(run: Run) -> None:
+    """Append the oldest row that was left, now that its epoch's losses are all there."""
+    row = run.pending.pop(0)
+    row["loss"] = take_mean(run)
+    row["seconds"] = row.pop("seconds")  # last, as in a row that was not left
+    run.history.epochs.append(row)
 
 
 def take_mean(run: Run) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 
-from .close_epoch import close_epoch, flush
+from .close_epoch import close_epoch, flush, leave_row
 from .history import History
 from .hooks import Hook, replaces_step
 from .interrupt import interruptible
@@ -36,7 +36,7 @@ def fit(run: Run) -> History:
                 if finished and not run.is_watched:
                     run.epoch += 1
                     run.batch = 0
-                    run.pending.append({"epoch": run.epoch, "step": run.step, "seconds": time.perf_counter() - started})
+                    leave_row(run, time.perf_counter() - started)
                     note_step(run)
                     continue
                 flush(run)
