@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.recipe.tiny import tiny
+from tests.recipe.tiny import tiny, without_pictures
 from thalweg.cli import main
 from thalweg.recipe import load
 
@@ -38,6 +38,12 @@ def thalweg(
         return Ended(ended.value.code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave figures and report out, which take most of the time of a tiny run."""
+    without_pictures(monkeypatch)
 
 
 @pytest.fixture

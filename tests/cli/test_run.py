@@ -14,6 +14,7 @@ from tests.cli.conftest import Ended
 from thalweg.report import read_run
 
 Thalweg = Callable[..., Ended]
+bare = pytest.mark.usefixtures("bare")
 
 
 def test_a_run_is_shown_from_its_recipe_to_its_report(thalweg: Thalweg, recipe: str, tmp_path: Path) -> None:
@@ -36,6 +37,7 @@ def test_a_run_is_shown_from_its_recipe_to_its_report(thalweg: Thalweg, recipe: 
     assert (directory / "report.html").stat().st_size > 100_000
 
 
+@bare
 def test_the_summary_is_one_json_object_and_nothing_else(thalweg: Thalweg, recipe: str) -> None:
     ended = thalweg("run", recipe, "--json", "--out", "here")
     assert ended.status == 0
@@ -46,11 +48,13 @@ def test_the_summary_is_one_json_object_and_nothing_else(thalweg: Thalweg, recip
     assert read_run("here").summary == summary
 
 
+@bare
 def test_quiet_names_the_directory_alone(thalweg: Thalweg, recipe: str) -> None:
     assert thalweg("run", recipe, "--quiet", "-o", "here") == Ended(0, "here\n", "")
     assert thalweg("run", recipe, "--quiet", "--json", "-o", "there").err == ""
 
 
+@bare
 def test_a_finished_run_says_so(thalweg: Thalweg, recipe: str) -> None:
     first = thalweg("run", recipe, "--out", "here", "--json")
     ended = thalweg("run", "--resume", "here")
@@ -65,6 +69,7 @@ def test_a_finished_run_says_so(thalweg: Thalweg, recipe: str) -> None:
     assert "epoch 3/3" in longer.out
 
 
+@bare
 def test_a_module_in_the_present_folder_is_found(thalweg: Thalweg, recipe: str, tmp_path: Path) -> None:
     (tmp_path / "nets_of_mine.py").write_text(
         "import torch\nclass Net(torch.nn.Linear):\n    def __init__(self): super().__init__(4, 1)\n"
@@ -98,6 +103,7 @@ def test_a_module_in_the_present_folder_is_found(thalweg: Thalweg, recipe: str, 
         (["--rezume", "here"], r"No such option: --rezume"),
     ],
 )
+@bare
 def test_a_mistake_is_one_message(thalweg: Thalweg, recipe: str, tmp_path: Path, words: list[str], match: str) -> None:
     ended = thalweg("run", *words)
     assert ended.status == 2
@@ -107,6 +113,7 @@ def test_a_mistake_is_one_message(thalweg: Thalweg, recipe: str, tmp_path: Path,
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
 
 
+@bare
 def test_a_run_is_never_overwritten(thalweg: Thalweg, recipe: str) -> None:
     assert thalweg("run", recipe, "--out", "here", "-q").status == 0
     ended = thalweg("run", recipe, "--out", "here")
@@ -114,6 +121,7 @@ def test_a_run_is_never_overwritten(thalweg: Thalweg, recipe: str) -> None:
     assert re.match(r"run directory here: already holds a run .*never overwritten", ended.err)
 
 
+@bare
 def test_a_loss_that_explodes_is_one_message_and_a_way_on(thalweg: Thalweg, recipe: str) -> None:
     ended = thalweg("run", recipe, "optimizer=sgd", "optimizer.lr=1e30", "schedule=constant", "--out", "here")
     assert ended.status == 2

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.recipe.tiny import tiny
+from tests.recipe.tiny import tiny, without_pictures
 from thalweg.loop import Hook, Run
 from thalweg.recipe import Recipe, RunSummary, load, resume, run
 
@@ -44,8 +44,7 @@ def epochs_without_seconds(directory: Path | str) -> list[str]:
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave figures and report out, which take most of the time of a tiny run."""
-    monkeypatch.setattr("thalweg.recipe.closing.write_figures", lambda *arguments: None)
-    monkeypatch.setattr("thalweg.recipe.closing.report.build", lambda *arguments: None)
+    without_pictures(monkeypatch)
 
 
 def test_a_run_leaves_everything_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
