@@ -85,7 +85,7 @@ def _fashion() -> tuple[Pair, Pair]:
 def _linear() -> tuple[Pair, Pair]:
     # Features of unlike size, as in tables that nobody scaled: the curvatures span a factor of 400.
     data = tw.data.load("linear", n=10_000, features=10, noise=0.5)
-    scale = torch.logspace(-0.3, 1.0, 10)
+    scale = torch.logspace(0.2, 1.5, 10)
     (x, y), (xv, yv) = data.train, data.valid
     return (x * scale, y), (xv * scale, yv)
 

@@ -6,12 +6,13 @@
 # way chooses its rate on a validation part by a seed that is not reported; the table holds the accuracy on 2,000 test
 # digits, whatever it shows.
 #
-# The sizes are small so that the script takes well under a minute; `--full` trains on all of Fashion-MNIST, fine-tunes on
-# 1,000 digits and reports five seeds. Where the two data sets are not there (`thalweg data mnist fashion-mnist` obtains
+# The sizes are small so that the script takes well under a minute; `--full` trains on all of Fashion-MNIST, fine-tunes
+# on 1,000 digits and reports five seeds. Where the two data sets are not there (`thalweg data mnist fashion-mnist` obtains
 # them), halves of scikit-learn's digits stand in: the body learns 0 to 4, the head 5 to 9.
 
 # %%
 import copy
+import itertools
 import statistics
 import sys
 
@@ -58,7 +59,7 @@ def convnet() -> nn.Module:
     """Three convolutions with BatchNorm, and a head."""
     widths = (1, 12, 24, 48)
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(widths):
         layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(48 * 4, 10))
 

@@ -1,0 +1,200 @@
+"""Lines, planes and curvature beside loss-landscapes, PyHessian and curvlinops, and a plain loop.
+
+The peers do the same number of evaluations over the same rows; loss-landscapes draws its own directions and shifts every
+other column of its planes, which costs it nothing. Eigenvalues are compared at equal residual: PyHessian's power
+iteration runs until its worst pair is as good as ours, or its own limit of iterations is reached.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from _record import compare, emit, figure, measure, say
+from torch import Tensor, nn
+
+import thalweg as tw
+
+Data = tuple[Tensor, Tensor]
+TOLERANCE = 1e-3
+TOP = 10
+
+
+def small_network() -> nn.Module:
+    """10-40-20-1."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(10, 40), nn.ReLU(), nn.Linear(40, 20), nn.ReLU(), nn.Linear(20, 1))
+
+
+def mnist_network() -> nn.Module:
+    """784-50-10."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(784, 50), nn.ReLU(), nn.Linear(50, 10))
+
+
+def convnet() -> nn.Module:
+    """Two convolutions over 28×28 images."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(784, 10),
+    )  # fmt: skip
+
+
+def trained(model: nn.Module, train: Data, loss: str) -> tw.Learner:
+    """One epoch of Adam, so that there is something to see."""
+    learner = tw.compile(model, optimizer="adam", lr=1e-3, loss=loss, seed=0)
+    learner.fit(train, epochs=1, batch_size=64, verbose=False)
+    return learner
+
+
+def peer_planes(model: nn.Module, criterion: nn.Module, data: Data, steps: int) -> Any:
+    """Return loss-landscapes' random plane of *steps* × *steps*."""
+    import loss_landscapes
+    from loss_landscapes.metrics import Loss
+
+    metric = Loss(criterion, *data)
+    return loss_landscapes.random_plane(model, metric, 1, steps, "filter", deepcopy_model=True)
+
+
+def lines() -> None:
+    """Five batches of 10,000 rows, 100 points each."""
+    import loss_landscapes
+    from loss_landscapes.metrics import Loss
+
+    x, y = torch.randn(50_000, 10), torch.randn(50_000, 1)
+    model, criterion = small_network(), nn.MSELoss()
+    learner = tw.compile(model, optimizer="adam", lr=1e-3, loss="mse", seed=0)
+    batches = list(zip(x.split(10_000), y.split(10_000), strict=True))
+    settings = {"points": 100, "batches": 5, "batch_size": 10_000, "progress": False}
+
+    def ours() -> None:
+        tw.surface.random_line(learner, (x, y), **settings)
+
+    def peer() -> None:
+        for batch in batches:
+            loss_landscapes.random_line(model, Loss(criterion, *batch), 1, 100, "filter", deepcopy_model=True)
+
+    walker = copy.deepcopy(model).eval()
+    start = [param.detach().clone() for param in walker.parameters()]
+    direction = [torch.randn_like(param) for param in start]
+
+    @torch.no_grad()
+    def loop() -> None:
+        for xb, yb in batches:
+            for alpha in np.linspace(-1.0, 1.0, 100):
+                for param, w, d in zip(walker.parameters(), start, direction, strict=True):
+                    param.copy_(w + alpha * d)
+                criterion(walker(xb), yb).item()
+
+    times = measure({"ours": ours, "loss-landscapes": peer, "plain loop": loop})
+    case = "5 batches × 100 points, MLP 10-40-20-1, batch 10,000"
+    emit(compare(case, times, ours="ours", peer="loss-landscapes", target=0.40))
+    emit(compare(case, times, ours="ours", peer="plain loop", target=0.20, peer_name="a plain loop with .item()"))
+
+
+def planes() -> tw.Learner:
+    """51 × 51 points of an MNIST network, in full and adaptively; returns its learner."""
+    data = tw.data.load("mnist")
+    learner = trained(mnist_network(), data.train, "cross_entropy")
+    shown = data.valid
+    kept: dict[str, tw.surface.Plane] = {}
+
+    def full() -> None:
+        kept["full"] = tw.surface.plane(learner, shown, points=51, progress=False)
+
+    def adaptive() -> None:
+        kept["adaptive"] = tw.surface.plane(learner, shown, points=51, adaptive=True, progress=False)
+
+    times = measure(
+        {
+            "ours": full,
+            "adaptive": adaptive,
+            "loss-landscapes": lambda: peer_planes(learner.module, nn.CrossEntropyLoss(), shown, 51),
+        }
+    )
+    emit(compare("51×51 plane, 784-50-10 on 10,000 MNIST images", times, ours="ours", peer="loss-landscapes", target=0.33))
+    emit(compare("adaptive 51×51 plane, MNIST MLP", times, ours="adaptive", peer="ours", target=0.40, peer_name="our full plane"))
+    whole, found = kept["full"].values, kept["adaptive"]
+    error = float(np.linalg.norm(found.values - whole) / np.linalg.norm(whole))
+    emit(figure("adaptive plane: relative L2 error", error, 0.02, peer_name="the tolerance", unit="error", target=1.0))
+    share = float(found.computed.mean())
+    emit(figure("adaptive plane: share computed", share, 1.0, peer_name="the full plane", unit="points", target=0.35))
+    return learner
+
+
+def convolutions() -> None:
+    """25 × 25 points of a small convnet on 2,000 images."""
+    data = tw.data.load("mnist", flat=False)
+    learner = trained(convnet(), (data.train[0][:10_000], data.train[1][:10_000]), "cross_entropy")
+    shown = data.valid[0][:2000], data.valid[1][:2000]
+    times = measure(
+        {
+            "ours": lambda: tw.surface.plane(learner, shown, points=25, progress=False),
+            "loss-landscapes": lambda: peer_planes(learner.module, nn.CrossEntropyLoss(), shown, 25),
+        }
+    )
+    case = "25×25 plane, small convnet on 2,000 images"
+    emit(compare(case, times, ours="ours", peer="loss-landscapes", target=0.75))
+
+
+def worst_residual(product: Any, values: Any, vectors: Any) -> float:
+    """Return the largest ‖Hv − λv‖ over λ_max; *product* maps a vector (n,) to Hv."""
+    pairs = list(zip(values, vectors, strict=True))
+    return max(float((product(v) - value * v).norm()) for value, v in pairs) / max(abs(float(v)) for v in values)
+
+
+def eigenvalues(learner: tw.Learner) -> None:
+    """The ten largest eigenvalues over 10,000 images, residuals of 1e-3 of the largest."""
+    from curvlinops import HessianLinearOperator
+    from pyhessian import hessian as pyhessian
+    from scipy.sparse.linalg import eigsh
+
+    data = tw.data.load("mnist").valid
+    criterion = nn.CrossEntropyLoss()
+    land = tw.surface.landscape("benchmark", learner, data)
+    found: dict[str, tuple[Any, Any]] = {}
+
+    def ours() -> None:
+        with tw.surface.Hessian(land, land.params, land.buffers) as operator:
+            pairs = tw.surface.eigenpairs(operator, TOP, "largest", tol=TOLERANCE)
+        found["ours"] = pairs.values, pairs.vectors
+
+    def power() -> None:
+        model = copy.deepcopy(learner.module)
+        values, vectors = pyhessian(model, criterion, data=data, cuda=False).eigenvalues(maxIter=200, tol=1e-6, top_n=TOP)
+        flat = [torch.cat([part.reshape(-1) for part in vector]).double() for vector in vectors]
+        found["PyHessian"] = values, flat
+
+    def arpack() -> None:
+        model = copy.deepcopy(learner.module).eval()
+        params = [param for param in model.parameters() if param.requires_grad]
+        operator = HessianLinearOperator(model, criterion, params, [data], check_deterministic=False)
+        values, vectors = eigsh(operator.to_scipy(), k=TOP, which="LA", tol=TOLERANCE)
+        found["curvlinops"] = values, torch.from_numpy(np.ascontiguousarray(vectors.T)).double()
+
+    times = measure({"ours": ours, "PyHessian": power, "curvlinops": arpack})
+    with tw.surface.Hessian(land, land.params, land.buffers) as operator:
+        for name, (values, vectors) in found.items():
+            away = worst_residual(lambda v: (operator @ v[None])[0], values, vectors)
+            say(f"top-{TOP} eigenvalues, {name}: largest residual {away:.1e} of λ_max {float(max(values)):.4g}")
+    case = f"top-{TOP} eigenvalues, MNIST MLP"
+    emit(compare(case, times, ours="ours", peer="PyHessian", target=0.33))
+    emit(compare(case, times, ours="ours", peer="curvlinops", target=0.70, peer_name="curvlinops with SciPy eigsh"))
+
+
+def main() -> Iterator[None]:
+    """Run every case."""
+    yield lines()
+    learner = planes()
+    yield None
+    yield convolutions()
+    yield eigenvalues(learner)
+
+
+if __name__ == "__main__":
+    for _ in main():
+        pass
