@@ -7,8 +7,8 @@
 # digits, whatever it shows.
 #
 # The sizes are small so that the script takes well under a minute; `--full` trains on all of Fashion-MNIST, fine-tunes
-# on 1,000 digits and reports five seeds. Where the two data sets are not there (`thalweg data mnist fashion-mnist` obtains
-# them), halves of scikit-learn's digits stand in: the body learns 0 to 4, the head 5 to 9.
+# on 1,000 digits and reports five seeds. Where the two data sets are not there (`thalweg data mnist fashion-mnist`
+# obtains them), halves of scikit-learn's digits stand in: the body learns 0 to 4, the head 5 to 9.
 
 # %%
 import copy
