@@ -1,22 +1,21 @@
 """Lines, planes and curvature beside loss-landscapes, PyHessian and curvlinops, and a plain loop.
 
-The peers do the same number of evaluations over the same rows; loss-landscapes draws its own directions and shifts every
-other column of its planes, which costs it nothing. Eigenvalues are compared at equal residual: PyHessian's power
+The peers do the same number of evaluations over the same rows; loss-landscapes draws its own directions and shifts
+every other column of its planes, which costs it nothing. Eigenvalues are compared at equal residual: PyHessian's power
 iteration runs until its worst pair is as good as ours, or its own limit of iterations is reached.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from _record import compare, emit, figure, measure, say
 from torch import Tensor, nn
 
 import thalweg as tw
+from _record import compare, emit, figure, measure, say
 
 Data = tuple[Tensor, Tensor]
 TOLERANCE = 1e-3
@@ -116,8 +115,10 @@ def planes() -> tw.Learner:
             "loss-landscapes": lambda: peer_planes(learner.module, nn.CrossEntropyLoss(), shown, 51),
         }
     )
-    emit(compare("51×51 plane, 784-50-10 on 10,000 MNIST images", times, ours="ours", peer="loss-landscapes", target=0.33))
-    emit(compare("adaptive 51×51 plane, MNIST MLP", times, ours="adaptive", peer="ours", target=0.40, peer_name="our full plane"))
+    case = "51×51 plane, 784-50-10 on 10,000 MNIST images"
+    emit(compare(case, times, ours="ours", peer="loss-landscapes", target=0.33))
+    case = "adaptive 51×51 plane, MNIST MLP"
+    emit(compare(case, times, ours="adaptive", peer="ours", target=0.40, peer_name="our full plane"))
     whole, found = kept["full"].values, kept["adaptive"]
     error = float(np.linalg.norm(found.values - whole) / np.linalg.norm(whole))
     emit(figure("adaptive plane: relative L2 error", error, 0.02, peer_name="the tolerance", unit="error", target=1.0))
@@ -165,7 +166,8 @@ def eigenvalues(learner: tw.Learner) -> None:
 
     def power() -> None:
         model = copy.deepcopy(learner.module)
-        values, vectors = pyhessian(model, criterion, data=data, cuda=False).eigenvalues(maxIter=200, tol=1e-6, top_n=TOP)
+        operator = pyhessian(model, criterion, data=data, cuda=False)
+        values, vectors = operator.eigenvalues(maxIter=200, tol=1e-6, top_n=TOP)
         flat = [torch.cat([part.reshape(-1) for part in vector]).double() for vector in vectors]
         found["PyHessian"] = values, flat
 
@@ -186,15 +188,13 @@ def eigenvalues(learner: tw.Learner) -> None:
     emit(compare(case, times, ours="ours", peer="curvlinops", target=0.70, peer_name="curvlinops with SciPy eigsh"))
 
 
-def main() -> Iterator[None]:
+def main() -> None:
     """Run every case."""
-    yield lines()
+    lines()
     learner = planes()
-    yield None
-    yield convolutions()
-    yield eigenvalues(learner)
+    convolutions()
+    eigenvalues(learner)
 
 
 if __name__ == "__main__":
-    for _ in main():
-        pass
+    main()

@@ -47,6 +47,18 @@ class Tied(nn.Module):
         return self.b(torch.relu(self.a(x)) @ self.a.weight)
 
 
+class Viewing(nn.Module):
+    """A convnet that counts on how its activations lie in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 4, 3), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = nn.functional.max_pool2d(torch.relu(self.a(x)), 2)
+        return self.b(h.view(len(h), -1))
+
+
 class Recurrent(nn.Module):
     """A kernel that cannot be stacked."""
 
@@ -121,6 +133,7 @@ CASES = [
     Case("weight read past its layer", Tied, lambda: rows(90), "cross_entropy", "stacked"),
     Case("recurrent", Recurrent, lambda: rows(40), "cross_entropy", "one at a time"),
     Case("branching", Branching, lambda: rows(40), "cross_entropy", "one at a time"),
+    Case("convnet with a view", Viewing, lambda: images(30), "cross_entropy", "one at a time"),
     Case("convnet", lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2),
          nn.Conv2d(4, 6, 2), nn.ReLU(), nn.Flatten(), nn.Linear(6, 3)),
          lambda: images(50), "cross_entropy", "one at a time"),

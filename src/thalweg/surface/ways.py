@@ -199,6 +199,8 @@ class Single(_Functional):
     def _total(self, point: Tensor) -> tuple[Tensor, Tensor | int]:
         assert self.parts is not None
         # On the host: a number that scales a tensor needs no copy to the device.
+        for layer in self.layers:
+            layer.numbers = point.tolist()
         buffers = self.cut.moved_buffers(point)
         output = self.output(self.cut.params(point, self.names), buffers, point)
         with self.land.precision.context():
@@ -222,11 +224,8 @@ def choose(land: Landscape, cut: Cut) -> Way:
     )
     if chain is not None and _agrees(chained := Chained(land, cut, chain), parts, trial, expected):
         return chained
-    layers = _layers(land, cut, parts, plain)
-    single = Single(land, cut, layers)
-    if not _agrees(single, parts, trial, expected):
-        layers, single = [], Single(land, cut, [])
-    stacked = Stacked(land, cut, layers)
+    single = _single(land, cut, parts, plain, trial, expected)
+    stacked = Stacked(land, cut, _found_layers(land, cut, parts) if single.layers else [])
     width = _activation_bytes(land, cut, parts, plain)
     single.reason = _refusal(stacked, parts, trial, expected)
     cache = _CACHE * torch.get_num_threads() if device == "cpu" else _GPU_CACHE
@@ -237,8 +236,10 @@ def choose(land: Landscape, cut: Cut) -> Way:
     if not single.reason and most < 2:
         single.reason = f"the parameters of two points do not fit into the {_PARAMETERS >> 20} MiB set aside for them"
     way: Way = single if single.reason else stacked
-    way.rows = max(32, min(1024 if device == "cpu" else 65536, cache // max(1, width)))
+    most_rows = 1024 if device == "cpu" else 65536
+    way.rows = max(64, min(most_rows, 4 * cache // max(1, width)))
     if way is stacked:
+        way.rows = max(32, min(most_rows, cache // max(1, width)))
         way.points = max(1, min(most, cache // max(1, way.rows * width), 4096))
         if way.points < 8:  # few rows, many points rather than the other way round: the products stay of one size
             way.points = max(1, min(8, most))
@@ -246,7 +247,22 @@ def choose(land: Landscape, cut: Cut) -> Way:
     return way
 
 
-def _layers(land: Landscape, cut: Cut, parts: Split, plain: Single) -> list[FirstLayer]:
+def _single(land: Landscape, cut: Cut, parts: Split, plain: Single, trial: Tensor, expected: Tensor) -> Single:
+    """Return one point at a time in its fastest form that gives the model's own values."""
+    for channels_last in (True, False) if land.device.type == "cpu" else (False,):
+        layers = _found_layers(land, cut, parts)
+        for layer in layers:
+            layer.channels_last = channels_last
+        single = Single(land, cut, layers)
+        try:
+            if layers and _agrees(single, parts, trial, expected):
+                return single
+        except RuntimeError:  # a view of what is no longer laid out as the model expects
+            continue
+    return Single(land, cut, [])
+
+
+def _found_layers(land: Landscape, cut: Cut, parts: Split) -> list[FirstLayer]:
     def run(params: dict[str, Tensor]) -> None:
         held = (params, dict(cut.buffers))
         with land.precision.context():
