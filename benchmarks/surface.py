@@ -19,6 +19,7 @@ from _record import compare, emit, figure, measure, say
 
 Data = tuple[Tensor, Tensor]
 TOLERANCE = 1e-3
+FINE = 5e-6  # what ARPACK reaches when it is asked for 1e-3: it looks only after every restart
 TOP = 10
 
 
@@ -159,10 +160,10 @@ def eigenvalues(learner: tw.Learner) -> None:
     land = tw.surface.landscape("benchmark", learner, data)
     found: dict[str, tuple[Any, Any]] = {}
 
-    def ours() -> None:
+    def lanczos(name: str, tolerance: float) -> None:
         with tw.surface.Hessian(land, land.params, land.buffers) as operator:
-            pairs = tw.surface.eigenpairs(operator, TOP, "largest", tol=TOLERANCE)
-        found["ours"] = pairs.values, pairs.vectors
+            pairs = tw.surface.eigenpairs(operator, TOP, "largest", tol=tolerance)
+        found[name] = pairs.values, pairs.vectors
 
     def power() -> None:
         model = copy.deepcopy(learner.module)
@@ -178,14 +179,23 @@ def eigenvalues(learner: tw.Learner) -> None:
         values, vectors = eigsh(operator.to_scipy(), k=TOP, which="LA", tol=TOLERANCE)
         found["curvlinops"] = values, torch.from_numpy(np.ascontiguousarray(vectors.T)).double()
 
-    times = measure({"ours": ours, "PyHessian": power, "curvlinops": arpack})
+    times = measure(
+        {
+            "ours": lambda: lanczos("ours", TOLERANCE),
+            "ours, fine": lambda: lanczos("ours, fine", FINE),
+            "PyHessian": power,
+            "curvlinops": arpack,
+        }
+    )
     with tw.surface.Hessian(land, land.params, land.buffers) as operator:
         for name, (values, vectors) in found.items():
             away = worst_residual(lambda v: (operator @ v[None])[0], values, vectors)
             say(f"top-{TOP} eigenvalues, {name}: largest residual {away:.1e} of λ_max {float(max(values)):.4g}")
     case = f"top-{TOP} eigenvalues, MNIST MLP"
     emit(compare(case, times, ours="ours", peer="PyHessian", target=0.33))
-    emit(compare(case, times, ours="ours", peer="curvlinops", target=0.70, peer_name="curvlinops with SciPy eigsh"))
+    emit(
+        compare(case, times, ours="ours, fine", peer="curvlinops", target=0.70, peer_name="curvlinops with SciPy eigsh")
+    )
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -119,7 +120,7 @@ def test_plain_data_round_trip(module: nn.Module, batch: Callable[..., Batch], a
         (functools.partial(F.cross_entropy, label_smoothing=0.1), tl.CrossEntropy(label_smoothing=0.1)),
         (functools.partial(F.huber_loss, delta=2.0, reduction="sum"), tl.Total(tl.Huber(delta=2.0))),
     ],
-    ids=str,
+    ids=lambda thing: re.sub(r" at 0x[0-9a-f]+", "", str(thing)),
 )
 def test_what_we_have_ourselves_becomes_ours(module: Any, ours: tl.Loss) -> None:
     assert tl.adapt(module) == ours

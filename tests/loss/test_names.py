@@ -59,7 +59,7 @@ def test_every_alias_is_a_name(alias: str, name: str) -> None:
         (nn.L1Loss(), {}, tl.MAE()),
         (importable, {"weight": "rows", "activation": "sigmoid"}, tl.Custom(importable, "rows", "sigmoid")),
     ],
-    ids=str,
+    ids=lambda thing: re.sub(r" at 0x[0-9a-f]+", "", str(thing)),
 )
 def test_make(given: Any, options: dict[str, Any], expected: tl.Loss) -> None:
     assert tl.make(given, **options) == expected
@@ -89,7 +89,7 @@ def test_make(given: Any, options: dict[str, Any], expected: tl.Loss) -> None:
         (tl.MSE(activation=torch.exp), {"name": "mse", "activation": "torch:exp"}),
         (tl.MSE(activation=lambda o: o), None),
     ],
-    ids=str,
+    ids=lambda thing: re.sub(r" at 0x[0-9a-f]+", "", str(thing)),
 )
 def test_plain_data_and_back(loss: tl.Loss, data: dict[str, Any] | None) -> None:
     if data is None:
@@ -129,7 +129,7 @@ def test_what_cannot_be_written_down(fn: Any) -> None:
         ("no_such_package:fn", {}, "loss: 'no_such_package:fn' cannot be imported"),
         (nn.MSELoss(), {"delta": 1.0}, "loss: unknown option 'delta'"),
     ],
-    ids=str,
+    ids=lambda thing: re.sub(r" at 0x[0-9a-f]+", "", str(thing)),
 )
 def test_bad_names_and_options(given: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):

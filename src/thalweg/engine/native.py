@@ -201,7 +201,8 @@ def _run(
             for param, grad, stride in zip(params, grads, layout.strides, strict=True)
         ]
     if scale is not None:
-        if not overwrite:
+        # The kernel reads its scale in float32, which would cost float64 parameters half of their digits.
+        if not overwrite or params[0].dtype is torch.float64:
             grads = list(torch._foreach_mul(grads, scale.to(grads[0].dtype)))
         elif fused:
             grad_scale = scale.reciprocal().to(device=params[0].device, dtype=torch.float32)  # the kernel divides

@@ -134,7 +134,9 @@ class WholeStep:
     def is_current(self) -> bool:
         """Whether trainable parameters and constant hyperparameters are still those that were compiled."""
         trainable = [p for g in self._optimizer.param_groups for p in g["params"] if p.requires_grad]
-        same = len(trainable) == len(self._rows) and all(a is b for a, (_, b) in zip(trainable, self._rows, strict=True))
+        same = len(trainable) == len(self._rows) and all(
+            a is b for a, (_, b) in zip(trainable, self._rows, strict=True)
+        )
         groups = self._optimizer.param_groups
         return same and all(
             group.get(name) == value
@@ -173,9 +175,7 @@ class WholeStep:
     def _compile(self, leaves: Sequence[Any]) -> Callable[..., Any]:
         from torch.fx.experimental.proxy_tensor import make_fx
 
-        state_values = [
-            state[key] for state, keys in zip(self._states, self._state_keys, strict=True) for key in keys
-        ]
+        state_values = [state[key] for state, keys in zip(self._states, self._state_keys, strict=True) for key in keys]
         counter = [] if self._step is None else [self._step]
         self._inputs = [
             *self._params,
@@ -286,5 +286,3 @@ def _signature(batch: Any) -> tuple[Any, ...]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[0][:300]
-
-

@@ -135,7 +135,8 @@ class Progress:
     def _draw(self, note: str) -> None:
         run = self._run
         if self._bar is not None:
-            self._bar.update(self._task, completed=run.step, note=note, description=f"epoch {min(run.epoch + 1, run.settings.epochs)}")
+            epoch = min(run.epoch + 1, run.settings.epochs)
+            self._bar.update(self._task, completed=run.step, note=note, description=f"epoch {epoch}")
             self._bar.refresh()
         elif self._display is not None:
             of = f"/{run.total_steps}" if run.total_steps else ""
