@@ -78,7 +78,7 @@ def test_the_model_is_untouched_after_an_end_in_the_middle(
     def interrupted(self: nn.Linear, x: torch.Tensor) -> torch.Tensor:
         nonlocal calls
         calls += 1
-        if calls == 6:
+        if calls >= 6:  # for good: a way that fails once is only given up for the next one
             raise error("in the middle")
         return forward(self, x)
 

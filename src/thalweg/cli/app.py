@@ -14,11 +14,12 @@ from .plan import plan
 from .recipes import recipes
 from .report import report
 from .run import run
+from .surface import surface
 
 __all__ = ["COMMANDS", "app"]
 
 #: Every command, in the order of ``thalweg --help``.
-COMMANDS = (run, plan, find, report, recipes, data)
+COMMANDS = (run, plan, find, surface, report, recipes, data)
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from thalweg.draw.arrays import aligned
 from thalweg.draw.loss_curve import mark_gaps, spans_decades
-from thalweg.draw.style import MUTED, dress, figure, legend, series
+from thalweg.draw.style import INK, MUTED, dress, figure, series
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,7 +67,8 @@ def lines(
     axes.margins(x=0.01)
     dress(axes, title, xlabel)
     if len(found) > 1 or not np.isfinite(array).all():
-        legend(axes, columns=6)
+        # Inside: the title says what is drawn and may be long.
+        axes.legend(loc="best", frameon=False, fontsize=8.5, labelcolor=INK, handlelength=1.6)
     if note:
         picture.supxlabel(note, fontsize=7.5, color=MUTED, x=0.01, ha="left")
     return picture

@@ -39,7 +39,8 @@ class Facts:
         '625 points of 42 parameters over 1,000 rows; batch statistics frozen'
         """
         batch = "" if self.statistics == "none" else f"; batch statistics {self.statistics}"
-        return f"{self.evaluations:,} points of {self.parameters:,} parameters over {self.rows:,} rows{batch}"
+        rows = f"{self.rows:,} row{'' if self.rows == 1 else 's'}"
+        return f"{self.evaluations:,} points of {self.parameters:,} parameters over {rows}{batch}"
 
     def table(self) -> list[list[object]]:
         """Return rows of (name, value) for a notebook."""

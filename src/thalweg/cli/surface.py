@@ -1,0 +1,57 @@
+"""``thalweg surface``: the loss around a run's weights, added to its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from thalweg import recipe, report
+from thalweg import surface as surfaces
+
+__all__ = ["surface"]
+
+
+def surface(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory.", show_default=False)],
+    points: Annotated[int, typer.Option("--points", help="Points along each axis.")] = 51,
+    scale: Annotated[float, typer.Option("--scale", help="How far α and β reach.")] = 1.0,
+    seed: Annotated[int, typer.Option("--seed", help="Of the random directions.")] = 0,
+    full: Annotated[
+        bool, typer.Option("--full", help="Compute every point, not only where interpolation errs.")
+    ] = False,
+    eigenvalues: Annotated[
+        int, typer.Option("--eigenvalues", help="Also find so many of the Hessian's largest and smallest eigenvalues.")
+    ] = 0,
+) -> int:
+    """Draw the loss over a plane around a run's weights, and the path of its training; write RUN/report.html anew.
+
+    The plane is spanned by two random filter-normalised directions, over the validation data. The path needs two or
+    more checkpoints.
+    """
+    if not (run / "recipe.toml").is_file():
+        raise ValueError(
+            f"surface: {run} holds no recipe.toml, so that it is no run of `thalweg run`; of other models draw with "
+            "tw.surface.plane(learner, data)."
+        )
+    learner, data = recipe.load(str(run / "recipe.toml")).build()
+    weights = run / "model.safetensors"
+    learner.load(weights if weights.is_file() else run)
+    shown = data.valid if data.valid is not None else data.train
+    adaptive = not full
+    found = surfaces.plane(learner, shown, points=points, scale=scale, seed=seed, adaptive=adaptive)
+    found.write(run)
+    found.save(run / "figures" / "surface-plane.npz")
+    print(found)
+    if len(list((run / "checkpoints").glob("step-*"))) > 1:
+        path = surfaces.trajectory(learner, shown, run, points=points, adaptive=adaptive)
+        path.write(run, "surface-path")
+        path.save(run / "figures" / "surface-path.npz")
+        print(path)
+    if eigenvalues:
+        curved = surfaces.curvature(learner, shown, largest=eigenvalues, smallest=eigenvalues)
+        curved.save(run / "figures" / "curvature.npz")
+        print(curved)
+    print(report.build(run))
+    return 0
