@@ -123,7 +123,8 @@ batches = {"batches": 5, "batch_size": 10_000, "points": 101}
 show(tw.surface.random_line(learner, (million, noisy), scale=2.0, **batches).plot(), "network-scale-2")
 
 # %% [markdown]
-# The same direction at a hundredth of the scale: a zoom into the middle. The batches differ by more than the line bends.
+# The same direction at a hundredth of the scale: a zoom into the middle. The batches differ by more than the line
+# bends.
 
 # %%
 show(tw.surface.random_line(learner, (million, noisy), scale=0.01, **batches).plot(), "network-scale-0.01")
