@@ -25,7 +25,7 @@ def surface(
         int, typer.Option("--eigenvalues", help="Also find so many of the Hessian's largest and smallest eigenvalues.")
     ] = 0,
 ) -> int:
-    """Draw the loss over a plane around a run's weights, and the path of its training; write RUN/report.html anew.
+    """Draw the loss around a run's weights into its report.
 
     The plane is spanned by two random filter-normalised directions, over the validation data. The path needs two or
     more checkpoints.
