@@ -24,6 +24,7 @@ NAMES_THAT_SAY_NOTHING = {"util", "utils", "helper", "helpers", "misc"}
 # Top to bottom; names on one row do not import each other. docs/architecture.md shows the same list without "", which
 # is `thalweg/__init__.py`: it imports what users see, and only the command line, a user itself, imports it.
 FLOORS = [
+    ["__main__"],
     ["cli"],
     [""],
     ["recipe"],

@@ -132,7 +132,7 @@ def test_an_unknown_data_set_is_refused_before_anything_is_fetched(thalweg: Thal
 
 
 def test_a_reader_that_stops_reading_is_no_mistake() -> None:
-    command = f"{sys.executable} -m thalweg.cli recipes digits --complete | head -n 1; echo ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m thalweg recipes digits --complete | head -n 1; echo ${{PIPESTATUS[0]}}"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert ended.stdout.splitlines()[0] == 'name = "digits"'
     assert ended.stderr == ""
@@ -141,7 +141,7 @@ def test_a_reader_that_stops_reading_is_no_mistake() -> None:
 def test_a_terminal_without_the_characters_shows_others(tmp_path: Path) -> None:
     load("digits", ["data=linear", "loss=mse", "metrics=[]"]).save(tmp_path / "recipe.toml")
     ended = subprocess.run(
-        [sys.executable, "-m", "thalweg.cli", "plan", "recipe.toml"],
+        [sys.executable, "-m", "thalweg", "plan", "recipe.toml"],
         cwd=tmp_path,
         env={"PATH": "", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
         capture_output=True,

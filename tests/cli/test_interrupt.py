@@ -18,7 +18,7 @@ from tests.recipe.tiny import tiny
 from thalweg.recipe import load, run
 
 EPOCHS, UPDATES = 16, 120  # most of a second of training, few files
-COMMAND = [sys.executable, "-m", "thalweg.cli", "run"]
+COMMAND = [sys.executable, "-m", "thalweg", "run"]
 
 
 @pytest.fixture(scope="module")

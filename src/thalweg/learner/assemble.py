@@ -94,13 +94,12 @@ def choose_step(learner: Held, settings: Settings, precision: Precision, total: 
 
 
 def make_stepper(
-    learner: Held, objective: Objective, precision: Precision, rates: Rates, settings: Settings, total: int | None
+    learner: Held, objective: Objective, precision: Precision, rates: Rates, *, compiled: bool
 ) -> EagerStep:
     """Return what makes the updates, eager or compiled."""
-    name, _ = choose_step(learner, settings, precision, total)
     optimizer = learner.optimizer
     ours = isinstance(optimizer, RuleOptimizer)
-    if name == "compiled" and isinstance(optimizer, RuleOptimizer):
+    if compiled and isinstance(optimizer, RuleOptimizer):
         return CompiledStep(objective, optimizer, precision, rates, strict=learner.step == "compiled")
     return EagerStep(
         objective,
@@ -164,8 +163,10 @@ def assemble(
         loss = learner.loss
     if settings.accumulate > 1:
         loss.require_splittable(f"accumulate={settings.accumulate}")
+    per_epoch, total = updates_per_epoch(source, settings.accumulate), _total(source, settings)
+    chosen = choose_step(learner, settings, precision, total)
+    compiled = chosen[0] == "compiled"
     # The compiled step traces the plain module; torch.compile's wrapper would be traced through a second time.
-    compiled = choose_step(learner, settings, precision, _total(source, settings))[0] == "compiled"
     objective = Objective(learner.module if compiled else learner.model, loss, learner.penalty)
     valid_objective = objective
     metrics: dict[str, Any] = {}
@@ -173,13 +174,14 @@ def assemble(
         valid_loss, output, target = prepare_loss(learner.loss, learner.module, valid, precision)
         valid_objective = Objective(learner.model, valid_loss, learner.penalty)
         metrics = learner.make_metrics(output, target)
-    per_epoch, total = updates_per_epoch(source, settings.accumulate), _total(source, settings)
     schedules, foreign = make_schedules(schedule, total, per_epoch)
     rates = Rates(learner.optimizer, schedules)
     history = History()
     recorder = Recorder(history, rates.names)
-    stepper = make_stepper(learner, objective, precision, rates, settings, total)
-    plan = plan_of(learner, source, settings, rates, total, per_epoch, foreign, replaced)
+    stepper = make_stepper(learner, objective, precision, rates, compiled=compiled)
+    if replaced is not None:
+        chosen = ("replaced", f"by {type(replaced).__name__}.step")
+    plan = plan_of(learner, source, settings, rates, total, per_epoch, foreign, chosen)
     directory = _directory(run_dir, None if resume is None else resume[0])
     run = Run(
         module=learner.module,
@@ -267,16 +269,12 @@ def plan_of(
     total: int | None,
     per_epoch: int | None,
     foreign: TorchSchedule | None,
-    replaced: Hook | None = None,
+    chosen: tuple[str, str],
 ) -> Plan:
-    """Return the plan of a training with these parts."""
+    """Return the plan of a training with these parts; *chosen* is how a step is executed, and why."""
     optimizer = learner.optimizer
     ours = optimizer if isinstance(optimizer, RuleOptimizer) else None
     used = source.steps_per_epoch
-    if replaced is not None:
-        step, step_why = "replaced", f"by {type(replaced).__name__}.step"
-    else:
-        step, step_why = choose_step(learner, settings, Precision(learner.precision, learner.device), total)
     dropped = 0
     if source.n is not None and used is not None and source.batch_size is not None:
         dropped = max(0, source.n - used * source.batch_size)
@@ -292,8 +290,8 @@ def plan_of(
         dropped_samples=dropped,
         engine=ours.engine.name if ours is not None else type(optimizer).__name__,
         engine_why=ours.engine_reason if ours is not None else "given by the user",
-        step=step,
-        step_why=step_why,
+        step=chosen[0],
+        step_why=chosen[1],
         precision=learner.precision,
         device=str(learner.device),
         memory=memory(learner.module, learner.rule),
@@ -328,7 +326,9 @@ def planned(
     )
     per_epoch, total = updates_per_epoch(source, settings.accumulate), _total(source, settings)
     schedules, foreign = make_schedules(schedule, total, per_epoch)
-    return plan_of(learner, source, settings, Rates(learner.optimizer, schedules), total, per_epoch, foreign)
+    chosen = choose_step(learner, settings, Precision(learner.precision, learner.device), total)
+    rates = Rates(learner.optimizer, schedules)
+    return plan_of(learner, source, settings, rates, total, per_epoch, foreign, chosen)
 
 
 def _schedule_text(rates: Rates, foreign: TorchSchedule | None) -> str:

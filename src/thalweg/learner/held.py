@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from thalweg.loop import GroupRow, History, LayerGroup
 from thalweg.loss import Loss, Penalty
@@ -37,6 +37,7 @@ class Held(Protocol):
     bases: list[dict[str, Any]]
     history: History
     fits: int
+    statistics: dict[str, Tensor]
 
     # Methods that these modules provide call each other through the learner; their signatures stand where they are
     # written, and a protocol that repeated them would be a second copy.

@@ -15,6 +15,7 @@ from thalweg import loop
 from thalweg import loss as losses
 from thalweg.errors import check_number, unknown_name
 from thalweg.loop import EarlyStopping, GroupRow, History, Hook, LayerGroup, Plan, Precision, Settings
+from thalweg.loop.averaging import averages, evaluation_statistics, holding
 from thalweg.loss import Loss, Penalty
 from thalweg.objective import Objective
 
@@ -129,6 +130,7 @@ class Learner:
         self.optimizer = self._new_optimizer()
         self.history = History()
         self.fits = 0
+        self.statistics: dict[str, Tensor] = {}  # batch statistics of averaged weights, estimated at a fit's end
 
     def __repr__(self) -> str:
         rule = repr(self.rule) if self.rule is not None else type(self.optimizer).__name__
@@ -250,7 +252,9 @@ class Learner:
             )
             self.history = run.history
             self.fits += 1
+            self.statistics = {}
             loop.fit(run)
+            self.statistics = evaluation_statistics(run)
             if run.directory is not None:
                 with self.evaluating():
                     run.directory.write_model(self.module)
@@ -317,11 +321,10 @@ class Learner:
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Hold the weights that evaluation should use, and put the training weights back afterwards."""
-        swap = getattr(self.optimizer, "evaluating", None)
-        if swap is None or self.rule is None or not getattr(self.rule, "averages", False):
+        if not averages(self.optimizer):
             yield
             return
-        with swap():
+        with self.optimizer.evaluating(), holding(self.module, self.statistics):
             yield
 
     def summary(self, data: Any = None) -> Summary:

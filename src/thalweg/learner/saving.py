@@ -31,6 +31,7 @@ def save_learner(learner: Held, path: Path) -> Path:
         "optimizer_name": repr(learner.rule or type(learner.optimizer).__name__),
         "bases": learner.bases,
         "fits": learner.fits,
+        "statistics": learner.statistics,
         "history": {"arrays": arrays, "plain": history},
     }
     return save(path, *flatten(state))
@@ -44,6 +45,7 @@ def load_into(learner: Held, path: Path) -> None:
     """
     if path.suffix == ".safetensors" or path.is_file():
         learner.module.load_state_dict(_read_weights(learner, path))
+        learner.statistics = {}
         return
     tensors, plain = load(latest(path))
     state: dict[str, Any] = unflatten(tensors, plain)
@@ -62,6 +64,7 @@ def load_into(learner: Held, path: Path) -> None:
     history = state["history"]
     learner.history = History.load(history["arrays"], history["plain"])
     learner.fits = int(state.get("fits", learner.fits))
+    learner.statistics = dict(state.get("statistics", {}))
     if "bases" in state:
         learner.bases = state["bases"]
 

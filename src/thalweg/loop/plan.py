@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from thalweg.draw import html_table, terminal_curve
 from thalweg.optim import Rule
+from thalweg.schedule import has
 
 from .groups import GroupRow
 from .history import Array
-from .rates import Rates, has_hyper
+from .rates import Rates
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -224,4 +225,4 @@ def make_plan(
 
 
 def _constant(optimizer: torch.optim.Optimizer, name: str) -> bool:
-    return has_hyper(optimizer.param_groups[-1], name)
+    return has(optimizer.param_groups[-1], name)

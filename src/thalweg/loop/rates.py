@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
 from thalweg.errors import unknown_name
-from thalweg.schedule import Schedule
+from thalweg.schedule import Schedule, has, read, write
 
-__all__ = ["Rates", "base_value", "has_hyper"]
+__all__ = ["Rates"]
 
 _BLOCK = 1024
-
-
-def has_hyper(group: Mapping[str, Any], name: str) -> bool:
-    """Whether the group has the hyperparameter; ``"momentum"`` is ``betas[0]`` where the rule speaks of betas."""
-    if name == "momentum" and "momentum" not in group:
-        return "betas" in group
-    return group.get(name) is not None
-
-
-def base_value(group: Mapping[str, Any], name: str) -> float:
-    """Return the group's own value of the hyperparameter."""
-    if name == "momentum" and "momentum" not in group:
-        return float(group["betas"][0])
-    return float(group[name])
 
 
 class Rates:
@@ -60,17 +46,14 @@ class Rates:
         self._optimizer = optimizer
         self._groups = optimizer.param_groups
         for name in self.schedules:
-            if not any(has_hyper(group, name) for group in self._groups):
+            if not any(has(group, name) for group in self._groups):
                 raise ValueError(
                     f"schedule: {name!r} was to be scheduled, but {type(optimizer).__name__}'s groups have only "
                     f"{sorted(k for k in self._groups[0] if k not in ('params', 'names', 'label'))}; "
                     "schedule one of those."
                 )
         if bases is None:
-            bases = [
-                {name: base_value(group, name) for name in self.schedules if has_hyper(group, name)}
-                for group in self._groups
-            ]
+            bases = [{name: read(group, name) for name in self.schedules if has(group, name)} for group in self._groups]
         self.bases = bases
         self._start = self._end = 0
         self._columns: list[tuple[dict[str, Any], str, list[float]]] = []
@@ -92,14 +75,11 @@ class Rates:
             self._fill(step)
         row = step - self._start
         for group, name, values in self._columns:
-            if name == "momentum" and "momentum" not in group:
-                group["betas"] = (values[row], group["betas"][1])
-            else:
-                group[name] = values[row]
+            write(group, name, values[row])
 
     def current(self) -> tuple[float | None, ...]:
         """Return rate and momentum as they stand, in the order of :attr:`names`."""
-        return tuple([read(group) for read, group in self.columns])
+        return tuple([read(group, name) if has(group, name) else None for name, group in self.columns])
 
     def observe(self, row: Mapping[str, float]) -> list[str]:
         """Show an epoch's row to the controllers; return a line for each multiplier that changed.
@@ -151,7 +131,7 @@ class Rates:
         """Return the values of one hyperparameter of one group at *steps*, controllers aside."""
         base = self.bases[group].get(name)
         if base is None:
-            return np.full(steps.shape, base_value(self._groups[group], name))
+            return np.full(steps.shape, read(self._groups[group], name))
         return np.asarray(self.schedules[name].value(steps, base), dtype=np.float64)
 
     def _fill(self, step: int) -> None:
@@ -167,27 +147,16 @@ class Rates:
                 self._columns.append((group, name, values.tolist()))
 
 
-def _read_lr(group: Mapping[str, Any]) -> float | None:
-    value = group.get("lr")
-    return None if value is None else float(value)
+Column = tuple[str, dict[str, Any]]
 
 
-def _read_momentum(group: Mapping[str, Any]) -> float | None:
-    if "momentum" in group:
-        return float(group["momentum"])
-    return float(group["betas"][0]) if "betas" in group else None
-
-
-Reader = Callable[[Mapping[str, Any]], "float | None"]
-
-
-def _columns(groups: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[Reader, dict[str, Any]]]]:
+def _columns(groups: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[Column]]:
     """Return the recorded columns: rate and momentum of the last group, and the rate of each labelled layer group."""
     names: list[str] = ["lr", "momentum"]
-    columns: list[tuple[Reader, dict[str, Any]]] = [(_read_lr, groups[-1]), (_read_momentum, groups[-1])]
+    columns: list[Column] = [("lr", groups[-1]), ("momentum", groups[-1])]
     for group in groups:
         name = f"lr/{group.get('label')}"
         if group.get("label") and name not in names:
             names.append(name)
-            columns.append((_read_lr, group))
+            columns.append(("lr", group))
     return tuple(names), columns

@@ -11,6 +11,7 @@ from thalweg.data import split
 from thalweg.engine import RuleOptimizer, clip_coefficient, total_norm
 from thalweg.objective import Objective
 
+from .backward import backward
 from .precision import Precision
 
 __all__ = ["EagerStep"]
@@ -85,9 +86,9 @@ class EagerStep:
             exact = weight.to(total.dtype)  # a count is an integer, whose reciprocal torch takes in float32
             positive = exact > 0
             seed = torch.where(positive, exact, 1).reciprocal().where(positive, 0)
-            total.backward(seed)  # type: ignore[no-untyped-call]
+            backward(total, seed)
         else:
-            total.backward(self._seed(total))  # type: ignore[no-untyped-call]
+            backward(total, self._seed(total))
         if self._needs_closure:
             self._batch = batch
 

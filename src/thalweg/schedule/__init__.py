@@ -12,7 +12,7 @@ from .duration import Clock, Duration
 from .exponential import Exponential
 from .from_torch import TorchDriver, TorchSchedule, from_torch
 from .function import Function
-from .hyper import HYPERPARAMETERS, by_hyper, read, resolve, write
+from .hyper import HYPERPARAMETERS, by_hyper, has, read, resolve, write
 from .inverse_sqrt import InverseSqrt
 from .join import Join
 from .lasting import Lasting
@@ -62,6 +62,7 @@ __all__ = [
     "by_hyper",
     "from_dict",
     "from_torch",
+    "has",
     "make",
     "read",
     "resolve",

@@ -12,7 +12,7 @@ from thalweg.errors import listing, unknown_name
 from .base import Schedule
 from .names import make
 
-__all__ = ["HYPERPARAMETERS", "by_hyper", "read", "resolve", "write"]
+__all__ = ["HYPERPARAMETERS", "by_hyper", "has", "read", "resolve", "write"]
 
 #: What schedules act on. ``"momentum"`` is a group's ``momentum``, or its ``betas[0]`` where it has no momentum.
 HYPERPARAMETERS = ("lr", "momentum", "weight_decay")
@@ -84,6 +84,17 @@ def _key(group: Mapping[str, Any], name: str) -> str:
     return name
 
 
+def has(group: Mapping[str, Any], name: str) -> bool:
+    """Return whether a group has a hyperparameter that a schedule can act on.
+
+    >>> has({"lr": 0.1, "betas": (0.9, 0.999)}, "momentum"), has({"lr": None}, "lr")
+    (True, False)
+    """
+    if name == "momentum" and "momentum" not in group:
+        return group.get("betas") is not None
+    return group.get(name) is not None
+
+
 def read(group: Mapping[str, Any], name: str) -> float:
     """Return a group's hyperparameter as a float.
 
@@ -98,7 +109,7 @@ def read(group: Mapping[str, Any], name: str) -> float:
     0.9
     """
     value = group[_key(group, name)]
-    return float(value[0] if isinstance(value, tuple) else value)
+    return float(value[0] if isinstance(value, (tuple, list)) else value)
 
 
 def write(group: dict[str, Any], name: str, value: float) -> None:
@@ -114,8 +125,9 @@ def write(group: dict[str, Any], name: str, value: float) -> None:
     """
     key = _key(group, name)
     held = group[key]
-    first = held[0] if isinstance(held, tuple) else held
+    pair = isinstance(held, (tuple, list))  # betas; a list where they came back from JSON
+    first = held[0] if pair else held
     if isinstance(first, torch.Tensor):
         first.fill_(value)
     else:
-        group[key] = (value, *held[1:]) if isinstance(held, tuple) else value
+        group[key] = (value, *held[1:]) if pair else value
