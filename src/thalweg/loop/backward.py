@@ -10,8 +10,8 @@ from torch import Tensor
 __all__ = ["backward"]
 
 # What Tensor.backward hands over to in the end. On the way it checks shape, dtype and device of the given gradient,
-# which are right by construction here, at 40 to 50 µs a step (a tenth of a small model's). It is no public name of torch,
-# so where a version has it not, the public way is taken.
+# which are right by construction here, at 40 to 50 µs a step (a tenth of a small model's). It is no public name, so
+# where a version of torch has it not, the public way is taken.
 _run: Any = getattr(torch.autograd.graph, "_engine_run_backward", None)
 
 
