@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from torch import nn
 
 import thalweg as tw
 from thalweg.loop import LayerGroup, Rates, RunDirectory, Settings, Smoother, build_groups, norm_parameters
+from thalweg.loop.averaging import estimated
 
 X = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))
 Y = (X[:, 0] > 0).long()
@@ -173,7 +176,7 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pyt
         RunDirectory(tmp_path / "locked")
 
 
-def test_averaged_weights_are_evaluated_with_their_own_batch_statistics() -> None:
+def test_averaged_weights_are_evaluated_with_their_own_batch_statistics(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
     rule = tw.optim.Averaged(tw.optim.SGD(lr=0.5), decay=None)  # the plain mean of the weights
@@ -201,6 +204,32 @@ def test_averaged_weights_are_evaluated_with_their_own_batch_statistics() -> Non
         expected = float(nn.functional.cross_entropy(copy(X), Y))
     assert history.history["val_loss"][-1] == pytest.approx(expected, rel=1e-5)
     assert not torch.allclose(model[0].weight, mean["0.weight"]), "the training weights are back"
+    assert learner.evaluate((X, Y))["loss"] == pytest.approx(expected, rel=1e-5), "and so it is after the fit"
+    other = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    loaded = tw.Learner(other, optimizer=rule, loss="cross_entropy", device="cpu").load(learner.save(tmp_path / "all"))
+    assert loaded.evaluate((X, Y))["loss"] == learner.evaluate((X, Y))["loss"]
+
+
+def test_estimating_batch_statistics_leaves_frozen_layers_and_the_module_alone() -> None:
+    class Breaks(tw.data.MemorySource):
+        def batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
+            yield from list(super().batches(epoch, start))[:2]
+            raise OSError("the disk is gone")
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.BatchNorm1d(4).requires_grad_(False), nn.Linear(4, 8), nn.BatchNorm1d(8))
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    source = tw.data.MemorySource((X, Y), batch_size=30, shuffle=False)
+    buffers = estimated(model, source)
+    assert set(buffers) == {"2.running_mean", "2.running_var", "2.num_batches_tracked"}
+    with torch.no_grad():
+        hidden = model[1](X / (1 + 1e-5) ** 0.5)  # the frozen layer's statistics are those of a new one: 0 and 1
+    torch.testing.assert_close(buffers["2.running_mean"], hidden.mean(0))
+    with pytest.raises(OSError, match="the disk is gone"):
+        estimated(model, Breaks((X, Y), batch_size=30, shuffle=False))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(part.training for part in model.modules()) and model[2].momentum == 0.1
 
 
 def test_the_smoother_leaves_out_what_is_not_finite() -> None:

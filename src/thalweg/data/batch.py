@@ -57,6 +57,8 @@ def split(batch: Batch) -> Split:
     >>> split({"input_ids": 1, "labels": 2})
     Split(args=(), kwargs={'input_ids': 1}, target=2, row_weight=None)
     """
+    if type(batch) is tuple and len(batch) == 2 and type(batch[0]) is Tensor:
+        return Split((batch[0],), {}, batch[1], None)  # the usual batch, before the slow questions
     if isinstance(batch, Mapping):
         rest = {str(key): value for key, value in batch.items() if key != "labels"}
         return Split((), rest, batch.get("labels"), None)

@@ -22,6 +22,7 @@ _DEVICES = ("cpu", "cuda", "mps")
 _FUSED_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _STRIDED = {torch.strided}
 _PLAIN = {float, int, bool, str, type(None)}  # asked first: isinstance with Tensor is slow
+_PLAIN_WITH_LISTS = {*_PLAIN, list, tuple}  # the parameters, and betas
 _FOR_EACH_DTYPES = (torch.float32, torch.float64)
 
 
@@ -235,6 +236,8 @@ def _side_by_side(states: list[State], device: torch.device) -> Tensor:
 
 def _has_tensors(hyper: Hyper) -> bool:
     """Whether a hyperparameter is a tensor, which the kernels take in part or not at all."""
+    if set(map(type, hyper.values())) <= _PLAIN_WITH_LISTS and set(map(type, hyper.get("betas", ()))) <= _PLAIN:
+        return False  # the usual case, without a loop in Python
     for name, value in hyper.items():
         kind = type(value)
         if kind in _PLAIN or name == "params":
