@@ -229,7 +229,8 @@ def test_estimating_batch_statistics_leaves_frozen_layers_and_the_module_alone()
     with pytest.raises(OSError, match="the disk is gone"):
         estimated(model, Breaks((X, Y), batch_size=30, shuffle=False))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(part.training for part in model.modules()) and model[2].momentum == 0.1
+    assert all(part.training for part in model.modules())
+    assert model[2].momentum == 0.1
 
 
 def test_the_smoother_leaves_out_what_is_not_finite() -> None:
