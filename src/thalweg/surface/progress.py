@@ -19,13 +19,14 @@ class Bar:
     Args:
         title: what is being done.
         on: whether to show anything; never shown where standard error is no terminal.
+        unit: of the rate.
 
     Attributes:
         total: units of work in all, or None where it is not known.
     """
 
-    def __init__(self, title: str, on: bool = True) -> None:
-        self.title = title
+    def __init__(self, title: str, on: bool = True, unit: str = "rows·points/s") -> None:
+        self.title, self.unit = title, unit
         self.total: float | None = None
         self.done = 0.0
         self._on = on and sys.stderr.isatty()
@@ -43,7 +44,7 @@ class Bar:
             self._bar.stop()
 
     def add(self, units: float) -> None:
-        """Count *units* of work (one row at one point)."""
+        """Count *units* of work (one row at one point, on a surface)."""
         self.done += units
         if not self._on:
             return
@@ -54,7 +55,7 @@ class Bar:
         if self._bar is None:
             self._open()
         rate = self.done / (now - self._started)
-        self._bar.update(self._task, completed=self.done, total=self.total, rate=f"{rate:,.0f} rows·points/s")
+        self._bar.update(self._task, completed=self.done, total=self.total, rate=f"{rate:,.0f} {self.unit}")
         self._bar.refresh()
 
     def _open(self) -> None:
