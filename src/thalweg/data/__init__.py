@@ -15,6 +15,7 @@ from .mnist_pickle import read_mnist_pickle
 from .named import NamedData
 from .obtain import OBTAINABLE, Obtainable, data_root, is_obtained, obtain
 from .permutation import permutation
+from .streams import KeyedPermutation, StreamDataset, StreamSource, stream
 from .table import Table, read_table
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "OBTAINABLE",
     "Batch",
     "Description",
+    "KeyedPermutation",
     "LoaderSource",
     "MapStyleSource",
     "MemorySource",
@@ -30,6 +32,8 @@ __all__ = [
     "Part",
     "Source",
     "Split",
+    "StreamDataset",
+    "StreamSource",
     "Table",
     "data_root",
     "describe",
@@ -45,5 +49,6 @@ __all__ = [
     "split",
     "split_fraction",
     "split_rows",
+    "stream",
     "to_device",
 ]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["epoch_key", "permutation"]
+__all__ = ["epoch_key", "mix32", "permutation"]
 
 _WORD = 0xFFFFFFFF
 
 
-def _mix32(word: int) -> int:
+def mix32(word: int) -> int:
     """Return MurmurHash3's 32-bit finalizer of *word* (Appleby 2011), a bijection on 32 bits."""
     word ^= word >> 16
     word = word * 0x85EBCA6B & _WORD
@@ -31,7 +31,7 @@ def epoch_key(seed: int, epoch: int) -> int:
     10000
     """
     high, low = seed >> 32 & _WORD, seed & _WORD
-    return _mix32(_mix32(epoch & _WORD) ^ _mix32(_mix32(high ^ 0x9E3779B9) ^ low))
+    return mix32(mix32(epoch & _WORD) ^ mix32(mix32(high ^ 0x9E3779B9) ^ low))
 
 
 def permutation(n: int, seed: int, epoch: int) -> Tensor:

@@ -1,0 +1,8 @@
+"""Files larger than memory as batches that a run can leave and take up exactly."""
+
+from .dataset import StreamDataset
+from .entrance import stream
+from .permutation import KeyedPermutation
+from .source import StreamSource
+
+__all__ = ["KeyedPermutation", "StreamDataset", "StreamSource", "stream"]

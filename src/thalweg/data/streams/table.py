@@ -1,0 +1,159 @@
+"""Files one after another as one table of numbered rows."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .rows import Layout, Rows, cut
+
+__all__ = ["Part", "PartReader", "RowTable", "TableReader"]
+
+Integers = NDArray[np.int64]
+
+
+class Part(ABC):
+    """One file: its rows, where reading can begin, and what it is known by. Holds no open file; can be pickled.
+
+    Attributes:
+        name: what messages call it.
+        n: its rows.
+        units: the bounds of what must be decoded as a whole (row groups, record batches), from 0 to n; None where
+            any row can be reached at once.
+        is_seekable: whether single rows can be gathered.
+        is_mapped: whether they are gathered as fast as whole blocks are read, so that no block need be copied first.
+        identity: what must be the same when a run is resumed.
+    """
+
+    name: str
+    n: int
+    units: Integers | None
+    is_seekable: bool
+    is_mapped: bool
+    identity: str
+
+    @abstractmethod
+    def open(self) -> PartReader:
+        """Return a reader with a position of its own; one per thread."""
+
+
+class PartReader(ABC):
+    """An open file."""
+
+    @abstractmethod
+    def read(self, start: int, stop: int, into: Rows) -> None:
+        """Fill *into* with the rows *start* … *stop* − 1 of the file."""
+
+    def gather(self, rows: Integers, into: Rows) -> None:
+        """Fill *into* with the rows *rows* of the file, in any order; only where the part is seekable."""
+        raise NotImplementedError
+
+    def close(self) -> None:  # noqa: B027 - most readers have nothing to give back
+        """Give back what is open."""
+
+
+class RowTable:
+    """Parts in order, as rows 0 … n−1.
+
+    Args:
+        parts: the files, at least one with rows.
+        layout: what a row holds, the same in all of them.
+        extra: further words for the fingerprint (which columns, which filter).
+    """
+
+    def __init__(self, parts: Sequence[Part], layout: Layout, extra: str = "") -> None:
+        self.parts = list(parts)
+        self.layout = layout
+        self.offsets = np.concatenate([[0], np.cumsum([part.n for part in parts])]).astype(np.int64)
+        words = [extra, str(layout), *(f"{part.n} {part.identity}" for part in parts)]
+        self.fingerprint = hashlib.blake2b("\n".join(words).encode(), digest_size=16).hexdigest()
+
+    @property
+    def n(self) -> int:
+        """Rows in all."""
+        return int(self.offsets[-1])
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether single rows are gathered as fast as blocks are read."""
+        return all(part.is_mapped for part in self.parts)
+
+    @property
+    def is_seekable(self) -> bool:
+        """Whether any single row can be gathered."""
+        return all(part.is_seekable for part in self.parts)
+
+    def bounds(self, block_rows: int) -> Integers:
+        """Return where blocks begin: every *block_rows* rows, or with the units of the files, never across files."""
+        found = [np.zeros(1, np.int64)]
+        for part, offset in zip(self.parts, self.offsets.tolist(), strict=False):
+            if part.units is None:
+                ends = np.append(np.arange(block_rows, part.n, block_rows), part.n)
+            else:
+                ends = part.units[1:]
+            found.append(ends[np.diff(ends, prepend=0) > 0] + offset)
+        return np.concatenate(found)
+
+    def place(self, row: int) -> str:
+        """Return ``row 7 of FILE`` for a row of the whole."""
+        number = int(np.searchsorted(self.offsets, row, side="right")) - 1
+        return f"row {row - int(self.offsets[number])} of {self.parts[number].name}"
+
+    def reader(self) -> TableReader:
+        """Return a reader with a position of its own; one per thread."""
+        return TableReader(self)
+
+
+class TableReader:
+    """Reads rows of a table; the files stay open between calls."""
+
+    _MOST_OPEN = 64
+
+    def __init__(self, table: RowTable) -> None:
+        self.table = table
+        self._open: dict[int, PartReader] = {}
+
+    def __enter__(self) -> TableReader:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for reader in self._open.values():
+            reader.close()
+        self._open.clear()
+
+    def _part(self, number: int) -> PartReader:
+        if number not in self._open:
+            if len(self._open) >= self._MOST_OPEN:
+                self._open.pop(next(iter(self._open))).close()
+            self._open[number] = self.table.parts[number].open()
+        return self._open[number]
+
+    def read(self, start: int, stop: int, into: Rows) -> None:
+        """Fill *into* with the rows *start* … *stop* − 1."""
+        offsets = self.table.offsets
+        number, done = int(np.searchsorted(offsets, start, side="right")) - 1, 0
+        while start < stop:
+            first, past = int(offsets[number]), int(offsets[number + 1])
+            count = min(stop, past) - start
+            if count:
+                self._part(number).read(start - first, start - first + count, cut(into, done, done + count))
+            start, done, number = start + count, done + count, number + 1
+
+    def gather(self, rows: Integers, into: Rows) -> None:
+        """Fill *into* with the rows *rows*, in any order; only where the table is seekable."""
+        if len(self.table.parts) == 1:
+            self._part(0).gather(rows, into)
+            return
+        numbers = np.searchsorted(self.table.offsets, rows, side="right") - 1
+        for number in np.unique(numbers).tolist():
+            places = np.flatnonzero(numbers == number)
+            some = self.table.layout.empty(len(places))
+            self._part(number).gather(rows[places] - self.table.offsets[number], some)
+            for whole, piece in zip(into, some, strict=True):
+                if whole is not None and piece is not None:
+                    whole[places] = piece
