@@ -1,7 +1,7 @@
 r"""Losses whose target is a class index: which targets count, and how much.
 
-``CrossEntropy`` and ``NLL`` stand on this. The loss over tokens, whose output is (B, T, C), gets a file of its own
-beside them: here the classes are always dim 1, as in torch.
+``CrossEntropy`` and ``NLL`` stand on this. The losses over tokens, whose output is (B, T, C), stand on ``token_loss``:
+here the classes are always dim 1, as in torch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from thalweg.loss.checks import (
 )
 from thalweg.loss.loss import Loss, Weight, full_precision
 
-__all__ = ["ClassLoss"]
+__all__ = ["ClassLoss", "check_ignore_index", "class_weights"]
 
 # Passed to torch where nothing may be ignored; no target can hold it, so torch's own default of -100 is not ignored.
 _NOTHING = torch.iinfo(torch.int64).min
@@ -61,33 +61,12 @@ class ClassLoss(Loss):
     def __post_init__(self) -> None:
         super().__post_init__()
         who = type(self).__name__
-        if self.ignore_index is not None and (
-            isinstance(self.ignore_index, bool) or not isinstance(self.ignore_index, int)
-        ):
-            raise TypeError(
-                f"{who}: ignore_index={self.ignore_index!r} must be a whole number or None, "
-                f"got {type(self.ignore_index).__name__}; -100 is torch's default."
-            )
+        check_ignore_index(who, self.ignore_index)
         self._set(_dense=self.ignore_index is None)
         if self.ignore_index is not None:
             self._set(_ignored=self.ignore_index)
         if self.class_weight is not None:
-            weights = torch.as_tensor(self.class_weight, dtype=torch.float64, device="cpu")
-            if weights.dim() != 1 or not len(weights):
-                raise ValueError(
-                    f"{who}: class_weight has shape {tuple(weights.shape)} and must be (C,), one number per class; "
-                    "pass a list of C numbers."
-                )
-            for index, value in enumerate(weights.tolist()):
-                check_number(
-                    who,
-                    f"class_weight[{index}]",
-                    value,
-                    low=0.0,
-                    high=math.inf,
-                    high_open=True,
-                    advice="0 drops a class",
-                )
+            weights = class_weights(who, self.class_weight)
             self._set(class_weight=tuple(weights.tolist()), _weights=weights)
 
     def _set(self, **values: Any) -> None:
@@ -212,3 +191,46 @@ class ClassLoss(Loss):
         if class_weight is None:
             return counted
         return torch.where(counted, class_weight[torch.where(counted, target, 0)], 0.0)
+
+
+def check_ignore_index(who: str, ignore_index: object) -> None:
+    """Raise unless *ignore_index* is a whole number or None.
+
+    Raises:
+        TypeError: something else.
+    """
+    if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, int)):
+        raise TypeError(
+            f"{who}: ignore_index={ignore_index!r} must be a whole number or None, "
+            f"got {type(ignore_index).__name__}; -100 is torch's default."
+        )
+
+
+def class_weights(who: str, class_weight: Sequence[float] | Tensor, name: str = "class_weight") -> Tensor:
+    """Return one number per class as float64 on the CPU, (C,).
+
+    Raises:
+        ValueError: another shape, a number that is negative, infinite or NaN.
+
+    >>> class_weights("CrossEntropy", [1, 2]).tolist()
+    [1.0, 2.0]
+    """
+    weights = torch.as_tensor(class_weight, dtype=torch.float64, device="cpu")
+    if weights.dim() != 1 or not len(weights):
+        raise ValueError(
+            f"{who}: {name} has shape {tuple(weights.shape)} and must be (C,), one number per class; "
+            "pass a list of C numbers."
+        )
+    bad = ~(torch.isfinite(weights) & (weights >= 0))
+    if bool(bad.any()):  # names the first one
+        index = int(bad.nonzero()[0])
+        check_number(
+            who,
+            f"{name}[{index}]",
+            float(weights[index]),
+            low=0.0,
+            high=math.inf,
+            high_open=True,
+            advice="0 drops a class",
+        )
+    return weights

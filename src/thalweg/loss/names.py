@@ -18,12 +18,15 @@ from thalweg.loss.adapt import adapt
 from thalweg.loss.binary_cross_entropy import BinaryCrossEntropy
 from thalweg.loss.cross_entropy import CrossEntropy
 from thalweg.loss.custom import Custom
+from thalweg.loss.distillation import Distillation
+from thalweg.loss.focal import Focal
 from thalweg.loss.huber import Huber
 from thalweg.loss.loss import Loss
 from thalweg.loss.mae import MAE
 from thalweg.loss.mse import MSE
 from thalweg.loss.nll import NLL
 from thalweg.loss.penalty import L1, L2, Penalty
+from thalweg.loss.token_cross_entropy import TokenCrossEntropy
 from thalweg.loss.torch_module import TorchLoss
 from thalweg.loss.total import Total
 
@@ -36,6 +39,9 @@ NAMES: dict[str, type[Loss]] = {
     "cross_entropy": CrossEntropy,
     "binary_cross_entropy": BinaryCrossEntropy,
     "nll": NLL,
+    "token_cross_entropy": TokenCrossEntropy,
+    "focal": Focal,
+    "distillation": Distillation,
 }
 
 # What torch, Keras and others call them.
@@ -72,7 +78,7 @@ def make(obj: Any, /, **options: Any) -> Loss:
     Traceback (most recent call last):
     ...
     ValueError: loss: unknown loss 'cross_entropi'. Did you mean 'cross_entropy'? Known: binary_cross_entropy, \
-cross_entropy, huber, mae, mse, nll.
+cross_entropy, distillation, focal, huber, mae, mse, nll, token_cross_entropy.
     """
     if not isinstance(obj, str):
         _check_options("loss", options, ("weight", "activation"))

@@ -1,0 +1,136 @@
+r"""Cross entropy of a row of logits: label smoothing, class weights and z-loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from thalweg.loss.token_rows import RowForm, Rows
+
+__all__ = ["CrossEntropyRows", "log_softmax_"]
+
+# Rows hold valid classes only, so nothing is left for torch to ignore, and a -100 that slipped in is an error.
+_NOTHING = torch.iinfo(torch.int64).min
+
+
+def log_softmax_(logits: Tensor) -> Tensor:
+    """Replace *logits* (R, V) by their log-softmax over the last dim, in place."""
+    result: Tensor = torch.log_softmax(logits, -1, out=logits)
+    return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropyRows(RowForm):
+    r"""Cross entropy of a row, in nats, as ``F.cross_entropy`` has it, and z-loss.
+
+    .. math::
+        \ell = -\sum_c a_c \log p_c + \zeta w_y z^2 \qquad p = \operatorname{softmax}(o), \quad
+        z = \log \sum_c e^{o_c}, \quad a_c = w_c \left((1 - \varepsilon) q_c + \varepsilon / V\right)
+
+    with :math:`q` one-hot at :math:`y`, or the given probabilities (then :math:`w_y` in the z-loss is 1). The
+    derivative is :math:`u p - a` with :math:`u = \sum_c a_c + 2 \zeta w_y z`.
+
+    Args:
+        label_smoothing: :math:`\varepsilon`, 0 to 1.
+        z_loss: :math:`\zeta` >= 0, finite.
+        softcap: see ``RowForm``.
+    """
+
+    who: ClassVar[str] = "TokenCrossEntropy"
+    label_smoothing: float = 0.0
+    z_loss: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_option("label_smoothing", self.label_smoothing, high=1.0, high_open=False)
+        self.check_option("z_loss", self.z_loss, advice="1e-4 is usual, 0 is none")
+
+    def row_values(self, logits: Tensor, rows: Rows) -> Tensor:
+        target = rows.soft if rows.soft is not None else rows.target
+        assert target is not None
+        if rows.soft is not None:
+            target = target.to(logits.dtype)
+        values = F.cross_entropy(
+            logits,
+            target,
+            rows.class_weight,
+            ignore_index=_NOTHING,
+            reduction="none",
+            label_smoothing=self.label_smoothing,
+        )
+        if self.z_loss:
+            penalty = self.z_loss * torch.logsumexp(logits, -1).square()
+            weight = _of_target(rows)
+            values = values + (penalty if weight is None else penalty * weight)
+        return values
+
+    def row_differentiate_(self, logits: Tensor, rows: Rows) -> Tensor:
+        if rows.soft is not None:
+            return self._soft_differentiate_(logits, rows, rows.soft)
+        assert rows.target is not None
+        index, weight, classes = rows.target[:, None], _of_target(rows), logits.shape[1]
+        z = torch.logsumexp(logits, -1) if self.z_loss else None
+        log_p = log_softmax_(logits)
+        nll = log_p.gather(1, index).squeeze(1).neg_()
+        values = nll if weight is None else nll * weight
+        pull = weight  # what is subtracted at the target
+        total: Tensor | None = weight  # u, None for 1
+        spread = self.label_smoothing / classes
+        if self.label_smoothing:
+            kept = 1.0 - self.label_smoothing
+            pull = torch.full_like(nll, kept) if weight is None else weight * kept
+            if rows.class_weight is None:
+                values = kept * nll - spread * log_p.sum(1)
+            else:
+                values = kept * values - spread * (log_p @ rows.class_weight)
+                total = pull + spread * rows.class_weight.sum()
+        if z is not None:
+            slope = z * (2.0 * self.z_loss) if weight is None else z * weight * (2.0 * self.z_loss)
+            values = values + 0.5 * slope * z
+            total = slope + (1.0 if total is None else total)
+        if rows.factor is not None:
+            total = rows.factor if total is None else total * rows.factor
+            pull = rows.factor if pull is None else pull * rows.factor
+        gradient = log_p.exp_()
+        if total is not None:
+            gradient.mul_(total[:, None])
+        if self.label_smoothing:
+            if rows.class_weight is not None:
+                ones = torch.ones_like(nll) if rows.factor is None else rows.factor
+                gradient.addr_(ones, rows.class_weight, alpha=-spread)
+            elif rows.factor is not None:
+                gradient.sub_(rows.factor[:, None], alpha=spread)
+            else:
+                gradient.sub_(spread)
+        pull = torch.ones_like(nll) if pull is None else pull
+        gradient.scatter_add_(1, index, -pull[:, None])
+        return values
+
+    def _soft_differentiate_(self, logits: Tensor, rows: Rows, soft: Tensor) -> Tensor:
+        z = torch.logsumexp(logits, -1) if self.z_loss else None
+        share = soft.to(logits.dtype)
+        if self.label_smoothing:
+            share = share * (1.0 - self.label_smoothing) + self.label_smoothing / logits.shape[1]
+        if rows.class_weight is not None:
+            share = share * rows.class_weight
+        log_p = log_softmax_(logits)
+        values: Tensor = -torch.linalg.vecdot(share, log_p)
+        total = share.sum(1)
+        if z is not None:
+            values = values + self.z_loss * z * z
+            total = total + 2.0 * self.z_loss * z
+        gradient = log_p.exp_().mul_(total[:, None]).sub_(share)
+        if rows.factor is not None:
+            gradient.mul_(rows.factor[:, None])
+        return values
+
+
+def _of_target(rows: Rows) -> Tensor | None:
+    """Return the class weight of each row's target, (R,), or None for 1."""
+    if rows.class_weight is None or rows.target is None:
+        return None
+    return rows.class_weight[rows.target]

@@ -1,0 +1,210 @@
+r"""A token loss and its gradients from hidden states and a head, a chunk of logits at a time.
+
+For each chunk of rows: one product makes the logits, the row form turns them into the loss's derivative where they
+stand, and two more products carry that back to the hidden states and the head. These three products are the floor of
+any implementation; there is no fourth, because the gradients are made in the forward pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from thalweg.loss.token_rows import RowForm, Rows
+
+__all__ = ["Needs", "RowsResult", "blocks", "chunk_rows", "kept_rows", "linear_rows", "project"]
+
+# Large chunks spare passes over the head's gradient, which every chunk adds to; small ones spare memory.
+_CHUNK_BYTES = 64 * 2**20
+# What the elementwise work on a chunk takes at a time. On a CPU it stays within a core's second-level cache; on an
+# accelerator fewer launches count for more.
+_CPU_BLOCK_BYTES = 2**20
+_DEVICE_BLOCK_BYTES = 32 * 2**20
+
+
+class Needs(NamedTuple):
+    """Which gradients are wanted."""
+
+    hidden: bool
+    weight: bool
+    bias: bool
+
+
+class RowsResult(NamedTuple):
+    """What the rows cost, (N,), and the gradients of their sum times ``factor``; None where it was not wanted.
+
+    Gradients of half-precision inputs are float32: they are rounded once, when all chunks are in.
+    """
+
+    values: Tensor
+    hidden: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
+
+
+def chunk_rows(rows: int, classes: int, itemsize: int) -> int:
+    """Return how many of *rows* make a chunk: as even as possible, within the bytes a chunk may take.
+
+    >>> chunk_rows(2048, 32_000, 4), chunk_rows(1024, 50_257, 4), chunk_rows(100, 1000, 4)
+    (512, 256, 100)
+    """
+    most = max(1, _CHUNK_BYTES // max(1, classes * itemsize))
+    return math.ceil(rows / math.ceil(rows / most)) if rows else 1
+
+
+def linear_rows(
+    form: RowForm, hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows, needs: Needs, dtype: torch.dtype
+) -> RowsResult:
+    """Return what every row costs and the wanted gradients, without a graph.
+
+    Args:
+        form: the loss of a row.
+        hidden: (N, D).
+        weight: (V, D).
+        bias: (V,) or None.
+        rows: what belongs to the rows.
+        needs: the gradients that are wanted.
+        dtype: of the products. Half precision is summed in float32.
+    """
+    with torch.autocast(hidden.device.type, enabled=False):
+        kept = kept_rows(rows.keep)
+        if kept is not None and len(kept) == len(hidden):
+            kept, rows = None, rows._replace(keep=None)
+        if kept is None:
+            hidden, rows = _blank(hidden, rows)
+            return _all_rows(form, hidden, weight, bias, rows, needs, dtype)
+        found = _all_rows(form, hidden[kept], weight, bias, rows._replace(keep=None), needs, dtype, kept)
+        values = found.values.new_zeros(len(hidden)).index_copy_(0, kept, found.values)
+        grad = found.hidden
+        if grad is not None:
+            grad = grad.new_zeros(hidden.shape).index_copy_(0, kept, grad)
+        return found._replace(values=values, hidden=grad)
+
+
+def kept_rows(keep: Tensor | None) -> Tensor | None:
+    """Return the indices of the rows that count, or None where they cannot be known without waiting for a device.
+
+    There, and where the step is traced, rows that do not count are computed with zeros.
+    """
+    if keep is None or keep.device.type != "cpu" or type(keep) is not Tensor or torch.compiler.is_compiling():
+        return None
+    return keep.nonzero().squeeze(1)
+
+
+def _blank(hidden: Tensor, rows: Rows) -> tuple[Tensor, Rows]:
+    """Return the rows with zeros where they do not count, so that nothing that stands there reaches a product."""
+    if rows.keep is None:
+        return hidden, rows
+    column = rows.keep[:, None]
+    factor = rows.keep.to(hidden.dtype) if rows.factor is None else torch.where(rows.keep, rows.factor, 0.0)
+    if hidden.dtype in (torch.float16, torch.bfloat16):
+        factor = factor.float()
+    return torch.where(column, hidden, 0.0), rows._replace(factor=factor)
+
+
+def _all_rows(
+    form: RowForm,
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    rows: Rows,
+    needs: Needs,
+    dtype: torch.dtype,
+    kept: Tensor | None = None,
+) -> RowsResult:
+    """As ``linear_rows``, over all rows of *hidden*; row i of *hidden* belongs to row kept[i] of *rows*."""
+    hidden, weight = hidden.to(dtype), weight.to(dtype)
+    wide = torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+    if bias is not None:
+        bias = bias.to(dtype)
+    rows = rows._replace(
+        class_weight=None if rows.class_weight is None else rows.class_weight.to(wide),
+        class_factor=None if rows.class_factor is None else rows.class_factor.to(wide),
+        factor=None if rows.factor is None else rows.factor.to(wide),
+    )
+    count, classes = len(hidden), len(weight)
+    values = hidden.new_zeros(count, dtype=wide)
+    grads = _Gradients(hidden, weight, needs, wide)
+    size = chunk_rows(count, classes, hidden.element_size())
+    store = hidden.new_empty(min(size, count), classes)
+    for start in range(0, count, size):
+        part = slice(start, min(start + size, count))
+        chunk = project(hidden[part], weight, bias, store[: part.stop - start])
+        teacher: Tensor | None = None
+        if rows.teacher_weight is not None:
+            here = rows.take(part if kept is None else kept[part])
+            assert here.teacher is not None
+            states = here.teacher.to(rows.teacher_weight.dtype)
+            teacher = project(states, rows.teacher_weight, rows.teacher_bias, None)
+        for block in blocks(chunk):
+            piece = chunk[block]
+            work = piece.to(wide)
+            place = slice(start + block.start, start + block.stop)
+            row = rows.take(place if kept is None else kept[place])
+            if teacher is not None:
+                row = row._replace(teacher=teacher[block])
+            found = form.differentiate_(work, row) if any(needs) else form.values(work, row)
+            if row.keep is not None:
+                found = torch.where(row.keep, found, 0.0)
+                if any(needs) and (row.teacher is not None or row.soft is not None):
+                    work.masked_fill_(~row.keep[:, None], 0.0)  # 0 times what stands there may be NaN
+            values[place] = found
+            if any(needs) and work is not piece:
+                piece.copy_(work)
+        grads.add(chunk, part)
+    return RowsResult(values, grads.hidden, grads.weight, grads.bias)
+
+
+def project(hidden: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor | None) -> Tensor:
+    """Return the logits of a chunk of rows, (R, V), in *out* where it is given."""
+    if bias is None:
+        return torch.mm(hidden, weight.t(), out=out)
+    return torch.addmm(bias, hidden, weight.t(), out=out)
+
+
+def blocks(chunk: Tensor) -> Iterator[slice]:
+    """Yield slices of a chunk's rows small enough for the elementwise work on them to stay in a fast memory."""
+    count, classes = chunk.shape
+    cpu = chunk.device.type == "cpu"
+    room = _CPU_BLOCK_BYTES * torch.get_num_threads() if cpu else _DEVICE_BLOCK_BYTES
+    size = max(1, room // max(1, classes * chunk.element_size()))
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+class _Gradients:
+    """The gradients of hidden states, weight and bias as the chunks come in."""
+
+    def __init__(self, hidden: Tensor, weight: Tensor, needs: Needs, wide: torch.dtype) -> None:
+        self._inputs = hidden, weight
+        self._same = hidden.dtype == wide
+        self._first = True
+        empty = len(hidden) == 0
+        make = torch.zeros_like if empty else torch.empty_like
+        self.hidden = make(hidden, dtype=wide) if needs.hidden else None
+        self.weight = make(weight, dtype=wide, memory_format=torch.contiguous_format) if needs.weight else None
+        self.bias = weight.new_zeros(len(weight), dtype=wide) if needs.bias else None
+
+    def add(self, gradient: Tensor, part: slice) -> None:
+        """Add what the logits' gradient (R, V) of the rows *part* carries back."""
+        hidden, weight = self._inputs
+        if self.hidden is not None:
+            if self._same:
+                torch.mm(gradient, weight, out=self.hidden[part])
+            else:
+                self.hidden[part] = torch.mm(gradient, weight)
+        if self.weight is not None:
+            if not self._same:
+                product = torch.mm(gradient.t(), hidden[part])
+                self.weight.copy_(product) if self._first else self.weight.add_(product)
+            elif self._first:
+                torch.mm(gradient.t(), hidden[part], out=self.weight)
+            else:
+                self.weight.addmm_(gradient.t(), hidden[part])
+        if self.bias is not None:
+            self.bias.add_(gradient.sum(0, dtype=self.bias.dtype))
+        self._first = False
