@@ -17,9 +17,9 @@ def _stored(scalar: Tensor) -> Tensor:
     """Return *scalar* through a scan of one element, which the inductor stores instead of inlining.
 
     A 0-dim bias correction is otherwise evaluated again, ``exp`` and ``log`` in float64, for every element of every
-    parameter that it multiplies (torch 2.13: more than half of a small step).
+    parameter that it multiplies (torch 2.13: more than half of a small step). In a stack there is one per member.
     """
-    return torch.cumsum(scalar.reshape(1), 0).reshape(())
+    return torch.cumsum(scalar.reshape(-1, 1), 1).reshape(scalar.shape)
 
 
 @contextmanager

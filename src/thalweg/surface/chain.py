@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
+from ..engine.links import Link, links_of, parameter_names
 from .cut import Cut
-from .first_layers import shared_parameters
 from .weights import Weights
 
 __all__ = ["Chain", "chain_of"]
 
-_ELEMENTWISE = (
-    *(nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU, nn.CELU, nn.SELU, nn.LeakyReLU, nn.Softplus, nn.Mish),
-    *(nn.Hardtanh, nn.ReLU6, nn.Hardsigmoid, nn.Hardswish, nn.LogSigmoid, nn.Softsign, nn.Tanhshrink),
-)
-_NOTHING = (nn.Identity, nn.Dropout, nn.AlphaDropout)  # in evaluation mode
-_FUNCTIONS: dict[Any, Callable[[Tensor], Tensor]] = {
+_IN_PLACE: dict[Any, Callable[[Tensor], Tensor]] = {
     torch.relu: torch.relu_,
-    F.relu: torch.relu_,
     torch.tanh: torch.tanh_,
-    F.tanh: torch.tanh_,
     torch.sigmoid: torch.sigmoid_,
-    F.sigmoid: torch.sigmoid_,
-    "relu": torch.relu_,
-    "tanh": torch.tanh_,
-    "sigmoid": torch.sigmoid_,
-}
-_IN_PLACE: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
-    nn.ReLU: torch.relu_,
-    nn.Tanh: torch.tanh_,
-    nn.Sigmoid: torch.sigmoid_,
 }
 
 
@@ -76,7 +58,7 @@ class Chain:
         self._host: list[list[float]] = []
         self._factors = torch.empty(0)
         self._params: Weights = {}
-        names = [name for step in self.steps[1:] for name in _names(step.path)]
+        names = [name for step in self.steps[1:] for name in parameter_names(step.path)]
         self.later = [name for name in names if name in self.cut.center]
 
     @property
@@ -98,8 +80,8 @@ class Chain:
                 self._fold(before, after)
 
     def _fold(self, before: Step, after: Step) -> None:
-        weight, bias = _names(after.path)
-        shift = self._params.pop(_names(before.path)[1], None)
+        weight, bias = parameter_names(after.path)
+        shift = self._params.pop(parameter_names(before.path)[1], None)
         if shift is not None:
             self._params[f"{before.path} floor"] = -shift
             moved = torch.bmm(self._params[weight], shift)
@@ -109,7 +91,7 @@ class Chain:
         """Take the rows, **(B, …)**, and compute what does not depend on the point."""
         first = self.steps[0]
         x = x.reshape(len(x), -1)
-        weight, bias = _names(first.path)
+        weight, bias = parameter_names(first.path)
         self._products = []
         for weights in (self.cut.center, *self.cut.directions):
             product = weights[weight] @ x.T
@@ -150,14 +132,14 @@ class Chain:
         return out.addcmul_(products[1], factors[:, 1])
 
     def _linear(self, step: Step, first: int, last: int, h: Tensor, turn: dict[tuple[int, ...], int]) -> Tensor:
-        weight, bias = _names(step.path)
+        weight, bias = parameter_names(step.path)
         out = self._take((last - first, step.width, h.shape[2]), h, turn)
         if bias in self._params:
             return torch.baddbmm(self._params[bias][first:last], self._params[weight][first:last], h, out=out)
         return torch.bmm(self._params[weight][first:last], h, out=out)
 
     def _norm(self, step: Step, first: int, last: int, h: Tensor) -> Tensor:
-        weight, bias = _names(step.path)
+        weight, bias = parameter_names(step.path)
         prefix = f"{step.path}." if step.path else ""
         mean, var = self.cut.buffers[f"{prefix}running_mean"], self.cut.buffers[f"{prefix}running_var"]
         scale = torch.rsqrt(var + step.eps)[:, None]
@@ -181,73 +163,16 @@ class Chain:
         return kept[place][: shape[0]]
 
 
-def _names(path: str) -> tuple[str, str]:
-    return (f"{path}.weight", f"{path}.bias") if path else ("weight", "bias")
-
-
 def chain_of(module: nn.Module, cut: Cut) -> Chain | None:
     """Return *module* as a chain, or None where it is something else."""
-    if cut.moving_buffers or shared_parameters(module):
-        return None
-    if any(part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part) for part in module.modules()):
-        return None
-    if isinstance(module, nn.Linear):
-        steps: list[Step] | None = [Step("linear", "", width=module.out_features)]
-    else:
-        try:
-            graph = fx.Tracer().trace(module)
-        except Exception:  # whatever a user's forward raises on a symbolic input: it is no chain
-            return None
-        steps = _steps(module, graph)
-    if not steps or steps[0].kind != "linear":
-        return None
-    used = {name for step in steps for name in _names(step.path) if step.path or step.kind == "linear"}
-    if set(cut.center) - used or len({s.path for s in steps if s.path}) != sum(bool(s.path) for s in steps):
+    links = None if cut.moving_buffers else links_of(module)
+    if links is None:
         return None
     dtypes = {tensor.dtype for tensor in cut.center.values()}
-    return Chain(steps, cut) if len(dtypes) == 1 else None
+    # In evaluation mode a dropout is nothing.
+    return Chain([_step(link) for link in links if link.kind != "dropout"], cut) if len(dtypes) == 1 else None
 
 
-def _steps(module: nn.Module, graph: fx.Graph) -> list[Step] | None:
-    nodes = list(graph.nodes)
-    if (
-        [node.op for node in nodes].count("placeholder") != 1
-        or nodes[0].op != "placeholder"
-        or nodes[-1].op != "output"
-    ):
-        return None
-    steps: list[Step] = []
-    before = nodes[0]
-    for node in nodes[1:-1]:
-        if node.all_input_nodes != [before] or node.args[:1] != (before,):
-            return None
-        step = _step(module, node, first=not steps)
-        if step is None:
-            return None
-        steps.extend(step)
-        before = node
-    return steps if nodes[-1].args == (before,) else None
-
-
-def _step(module: nn.Module, node: fx.Node, *, first: bool) -> list[Step] | None:
-    """Return what the node does: a list of one step, of none (it changes nothing), or None where it is not known."""
-    if node.op == "call_module":
-        part = module.get_submodule(str(node.target))
-        if len(node.args) != 1 or node.kwargs:
-            return None
-        if type(part) is nn.Linear:
-            return [Step("linear", str(node.target), width=part.out_features)]
-        if type(part) is nn.BatchNorm1d and part.track_running_stats and not first:
-            return [Step("norm", str(node.target), eps=part.eps)]
-        if type(part) in _ELEMENTWISE and not first:
-            return [Step("function", function=_IN_PLACE.get(type(part), part))]
-        flattens = type(part) is nn.Flatten and (part.start_dim, part.end_dim) == (1, -1)
-        return [] if type(part) in _NOTHING or flattens else None
-    if node.op not in ("call_function", "call_method"):
-        return None
-    rest = (*node.args[1:], *(value for name, value in node.kwargs.items() if name != "inplace"))
-    if node.target in (torch.flatten, "flatten"):
-        return [] if rest in ((1,), (1, -1)) else None
-    if node.target in _FUNCTIONS and not rest and not first and node.target is not operator.iadd:
-        return [Step("function", function=_FUNCTIONS[node.target])]
-    return None
+def _step(link: Link) -> Step:
+    function = None if link.function is None else _IN_PLACE.get(link.function, link.function)
+    return Step(link.kind, link.path, function, link.width, getattr(link.module, "eps", 0.0))
