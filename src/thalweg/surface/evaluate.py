@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ from .landscape import Landscape
 from .partial import Partial
 from .progress import Bar
 from .statistics import reestimated_totals
-from .threads import ordered
 from .untouched import untouched
 from .ways import Way, choose, row_count, rows_of
 
@@ -106,10 +105,6 @@ def _sweep(land: Landscape, way: Way, coordinates: Array, batches: int | None, p
     bar.total = None if total is None else len(points) * total
     groups = grouped(points, way.points)
     todo = enumerate(blocks(land, way.rows, batches))
-    workers = torch.get_num_threads() if way.parallel and len(points) > 1 else 1
-    if workers > 1:
-        _in_threads(way, points, groups, todo, workers, partial, bar)
-        return
     way.place(points)
     for place, (batch, parts) in todo:
         count = row_count(parts)
@@ -124,43 +119,6 @@ def _sweep(land: Landscape, way: Way, coordinates: Array, batches: int | None, p
             partial.add(batch, first, last, *way.totals(first, last))
             bar.add((last - first) * count)
         partial.close_block(count)
-
-
-def _in_threads(
-    way: Way,
-    points: Tensor,
-    groups: list[tuple[int, int]],
-    todo: Iterable[tuple[int, tuple[int, Split]]],
-    workers: int,
-    partial: Partial,
-    bar: Bar,
-) -> None:
-    """Share the blocks out among threads; what they found is added in the order of the blocks."""
-    Found = list[tuple[Tensor, Tensor | int]]
-
-    def make() -> Callable[[tuple[int, tuple[int, Split]]], Found]:
-        own = way.twin()
-        own.place(points)
-
-        def compute(item: tuple[int, tuple[int, Split]]) -> Found:
-            place, (_, parts) = item
-            if place < partial.block:
-                return []
-            own.begin(parts)
-            return [own.totals(first, last) for first, last in groups]
-
-        return compute
-
-    for (place, (batch, parts)), found in ordered(make, todo, workers):
-        count = row_count(parts)
-        if place >= partial.block:
-            for (first, last), (sums, weights) in zip(groups, found, strict=True):
-                start = max(first, partial.point)  # a block that an interruption left half added
-                if start < last:
-                    kept = weights if isinstance(weights, int) else weights[start - first :]
-                    partial.add(batch, start, last, sums[start - first :], kept)
-            partial.close_block(count)
-        bar.add(len(points) * count)
 
 
 def grouped(points: Tensor, most: int) -> list[tuple[int, int]]:
