@@ -145,7 +145,6 @@ ONE = {"weight": torch.ones(1, 4), "bias": torch.ones(1)}
             "alphas must be finite numbers in rising",
         ),
         (lambda own, d: tw.surface.plane(own, d, adaptive=2.0), ValueError, "adaptive=2.0 must be > 0 and < 1"),
-        (lambda own, d: tw.surface.plane(own, d, adaptive=True, resume="x"), ValueError, "cannot be resumed"),
         (lambda own, d: tw.surface.plane(own, d, center=3), TypeError, "center is a int, which is no point"),
         (lambda own, d: tw.surface.plane(own, d).plot("2d"), ValueError, "unknown kind '2d'"),
         (lambda own, d: tw.surface.line(own, d, ONE, ONE), ValueError, "start and end are the same point"),

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import thalweg as tw
 from tests.surface.models import CASES, Case, independent, learner_of, rows
-from thalweg.surface.refine import _refine, interpolation_matrix
+from thalweg.surface.refine import interpolation_matrix, refined
 
 
 def case_of(name: str) -> Case:
@@ -181,7 +181,7 @@ def test_an_adaptive_plane_keeps_its_tolerance(surface: Any, most: float) -> Non
         asked.append(at)
         return surface(at[:, 0], at[:, 1])
 
-    values, computed = _refine(compute, alphas, alphas, 0.02)
+    values, computed = refined(compute, alphas, alphas, 0.02)
     assert np.linalg.norm(values - whole) <= 0.02 * np.linalg.norm(whole)
     assert computed.mean() <= most
     assert sum(map(len, asked)) == computed.sum() == len(np.unique(np.concatenate(asked), axis=0))

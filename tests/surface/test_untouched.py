@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,44 @@ def test_an_interrupted_grid_goes_on(case: Case, after: int, tmp_path: Path, mon
     calls[0] = 0
     tw.surface.plane(learner, data, points=(5, 3))
     assert full < 2 * calls[0]  # the second call and the plain one: what was done was not done again
+
+
+def test_an_adaptive_plane_goes_on_where_it_was_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, data = learner_of(CASES[1]), CASES[1].data()
+    settings: dict[str, Any] = {"points": 25, "adaptive": 1e-5}
+    module = sys.modules["thalweg.surface.levels"]
+    evaluate = module.evaluate
+    asked: list[int] = []
+
+    def counted(*args: Any, **more: Any) -> Any:
+        if len(asked) == limit:
+            raise KeyboardInterrupt
+        asked.append(len(args[3]))
+        return evaluate(*args, **more)
+
+    monkeypatch.setattr(module, "evaluate", counted)
+    limit = -1
+    whole = tw.surface.plane(learner, data, **settings)
+    levels = [*asked]
+    assert len(levels) == 3, "it is refined twice"
+    assert sum(levels) == whole.computed.sum()
+    for limit in range(3):  # broken off once in each level
+        kept = tmp_path / f"at level {limit}" / "plane.npz"
+        asked.clear()
+        with pytest.raises(KeyboardInterrupt):
+            tw.surface.plane(learner, data, resume=kept, **settings)
+        assert asked == levels[:limit]
+        if limit == 1:
+            with pytest.raises(ValueError, match="belongs to another computation"):
+                tw.surface.plane(learner, data, resume=kept, points=25, adaptive=0.1)
+    limit = -1
+    asked.clear()
+    again = tw.surface.plane(learner, data, resume=kept, **settings)
+    assert asked == levels[2:], "what was done is not done again"
+    np.testing.assert_array_equal(again.values, whole.values)
+    np.testing.assert_array_equal(again.computed, whole.computed)
+    assert again.facts.rows == whole.facts.rows
+    assert list(kept.parent.iterdir()) == [], "nothing is left"
 
 
 def test_what_belongs_to_other_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..draw import contour, html_table, plane_and_surface, spans_decades, surface3d
-from ..errors import unknown_name
+from ..errors import check_number, unknown_name
 from .cut import Cut
 from .evaluate import evaluate
 from .facts import Facts
 from .interactive import plane_figure
 from .landscape import Landscape, Trained, landscape
+from .levels import Levels
 from .named_directions import two_directions
 from .refine import refined
 from .settings import batch_statistics, coordinates_of, partial_of, statistics_said
@@ -276,16 +277,17 @@ def computed_plane(
     """Return the plane of *cut* over *grid*, (alphas, betas); *more* are further fields of :class:`Plane`."""
     statistics = batch_statistics(who, land, batch_norm)
     alphas, betas = grid
+    mesh = np.stack([axis.ravel() for axis in np.meshgrid(alphas, betas, indexing="ij")], axis=1)
     if adaptive is not False:
-        if resume is not None:
-            raise ValueError(
-                f"{who}: an adaptive plane decides point by point and cannot be resumed; leave resume out."
-            )
         tolerance = 0.02 if adaptive is True else float(adaptive)
-        found, values, computed = refined(who, land, cut, alphas, betas, tolerance, statistics, progress)
+        check_number(who, "adaptive", tolerance, low=0.0, low_open=True, high=1.0, high_open=True)
+        levels = Levels(who, land, cut, statistics, progress, resume, (mesh, tolerance))
+        with levels.finished():
+            values, computed = refined(levels.compute, alphas, betas, tolerance)
+        assert levels.run is not None, "the coarsest level was computed"
+        found = levels.run
         more["tolerance"] = tolerance
     else:
-        mesh = np.stack([axis.ravel() for axis in np.meshgrid(alphas, betas, indexing="ij")], axis=1)
         with partial_of(resume, land, cut, mesh, None, statistics) as partial:
             found = evaluate(who, land, cut, mesh, batch_norm=statistics, partial=partial, progress=progress)
         values = found.values.reshape(len(alphas), len(betas))

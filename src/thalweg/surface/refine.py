@@ -2,38 +2,25 @@ r"""Adaptive planes: computed where interpolation errs, interpolated where it do
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import check_number
-from .cut import Cut
-from .evaluate import Evaluated, evaluate
-from .landscape import Landscape
-
 __all__ = ["interpolation_matrix", "refined"]
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Compute = Callable[[Array], Array]
 
 _COARSEST = 7  # nodes of the first grid along each axis
 _SAFETY = 0.5  # of the tolerance: what the estimated error may use up
 _DECAY = 0.5  # how much of a node's miss is expected at nodes half as far apart (a kink leaves a quarter; a peak more)
 
 
-def refined(
-    who: str,
-    land: Landscape,
-    cut: Cut,
-    alphas: Array,
-    betas: Array,
-    tolerance: float,
-    statistics: str,
-    progress: bool,
-) -> tuple[Evaluated, Array, Mask]:
-    r"""Return (how, values **(n, m)**, which were computed **(n, m)**).
+def refined(compute: Compute, alphas: Array, betas: Array, tolerance: float) -> tuple[Array, Mask]:
+    r"""Return (values **(n, m)**, which were computed **(n, m)**).
 
     Grids are nested: each level halves the distance of the nodes. A new node's value is first predicted from the level
     above (cubic Lagrange interpolation along both axes); where it is then computed, the difference is what
@@ -45,37 +32,10 @@ def refined(
     over the whole grid. Nodes beside values that are not finite are always computed.
 
     Args:
-        who: the function, for messages.
-        land: model, loss and data.
-        cut: the plane.
+        compute: returns the losses at points, **(P, 2)** → **(P,)**.
         alphas, betas: the full grid.
         tolerance: in (0, 1).
-        statistics: of batch-norm layers, as in :func:`thalweg.surface.evaluate.evaluate`.
-        progress: whether a bar is shown.
     """
-    check_number(who, "adaptive", tolerance, low=0.0, low_open=True, high=1.0, high_open=True)
-    runs: list[Evaluated] = []
-
-    def compute(at: Array) -> Array:
-        runs.append(evaluate(who, land, cut, at, batch_norm=statistics, progress=progress))
-        return runs[-1].values
-
-    values, computed = _refine(compute, alphas, betas, tolerance)
-    return replace(runs[0], seconds=sum(run.seconds for run in runs)), values, computed
-
-
-class _Level(NamedTuple):
-    """A grid of nodes: indices along both axes, values there, what a prediction may miss by, which were computed."""
-
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
-    values: Array
-    misses: Array
-    computed: Mask
-
-
-def _refine(compute: object, alphas: Array, betas: Array, tolerance: float) -> tuple[Array, Mask]:
-    assert callable(compute)
     level = _first(compute, alphas, betas)
     while True:
         rows, columns = _halved(level.rows), _halved(level.columns)
@@ -104,9 +64,18 @@ def _refine(compute: object, alphas: Array, betas: Array, tolerance: float) -> t
         level = _Level(rows, columns, values, misses, computed)
 
 
-def _first(compute: object, alphas: Array, betas: Array) -> _Level:
+class _Level(NamedTuple):
+    """A grid of nodes: indices along both axes, values there, what a prediction may miss by, which were computed."""
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    values: Array
+    misses: Array
+    computed: Mask
+
+
+def _first(compute: Compute, alphas: Array, betas: Array) -> _Level:
     """Compute the coarsest grid and the one below it, so that every region has a miss that was measured."""
-    assert callable(compute)
     rows, columns = _spread(len(alphas)), _spread(len(betas))
     i, j = (axis.ravel() for axis in np.meshgrid(rows, columns, indexing="ij"))
     values = compute(np.stack([alphas[i], betas[j]], axis=1)).reshape(len(rows), len(columns))

@@ -18,7 +18,14 @@ from .landscape import Landscape
 from .partial import Partial
 from .statistics import normalisation_layers
 
-__all__ = ["batch_statistics", "check_batches", "coordinates_of", "partial_of", "statistics_said"]
+__all__ = [
+    "batch_statistics",
+    "check_batches",
+    "computation_key",
+    "coordinates_of",
+    "partial_of",
+    "statistics_said",
+]
 
 Array = NDArray[np.float64]
 
@@ -81,7 +88,7 @@ def partial_of(
     if resume is None:
         yield None
         return
-    partial = Partial(Path(resume), _key(land, cut, coordinates, batches, statistics))
+    partial = Partial(Path(resume), computation_key(land, cut, coordinates, batches, statistics))
     try:
         yield partial
     except BaseException:
@@ -90,7 +97,7 @@ def partial_of(
     partial.remove()
 
 
-def _key(land: Landscape, cut: Cut, coordinates: Array, batches: int | None, statistics: str) -> str:
+def computation_key(land: Landscape, cut: Cut, coordinates: Array, batches: int | None, statistics: str) -> str:
     """Return a digest of everything that decides the values: weights, directions, coordinates, data, loss."""
     digest = hashlib.sha256(repr((batches, statistics, land.source.n, land.objective.loss)).encode())
     digest.update(np.ascontiguousarray(coordinates).tobytes())
