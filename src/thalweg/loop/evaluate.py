@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from thalweg import metric
 from thalweg.data import Source, split
-from thalweg.objective import Objective, logits_of
+from thalweg.objective import Objective
 
 from .precision import Precision
 
@@ -51,9 +51,7 @@ def evaluate(
             total = batch_sum if total is None else total + batch_sum
             weight = weight + batch_weight
             if metrics:
-                predictions = objective.loss.predict(output)
-                for held in metrics.values():
-                    metric.update(held, predictions, parts.target)
+                metric.update_all(metrics, objective.loss, output, parts.target)
     if total is None:
         raise ValueError("evaluate: the data gave no batch, so there is nothing to evaluate; pass at least one sample.")
     loss = float(total) / float(weight) if float(weight) else 0.0
@@ -74,7 +72,7 @@ def predict(objective: Objective, source: Source, precision: Precision) -> Any:
         for batch in source.batches(0):
             parts = split(batch)
             with precision.context():
-                output = logits_of(objective.model(*parts.args, **parts.kwargs))
+                output = objective.output(parts)
             outputs.append(objective.loss.predict(output))
     if not outputs:
         raise ValueError("predict: the data gave no batch, so there is nothing to predict; pass at least one sample.")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from thalweg.errors import unknown_name
 from thalweg.metric.task import LossLike, classification, require_numbers
+from thalweg.metric.token_names import TOKENS, make_token_metric
 
 if TYPE_CHECKING:
     import torchmetrics
@@ -85,10 +86,13 @@ def make(obj: Any, output: Any, target: Any, loss: LossLike) -> torchmetrics.Met
     otherwise, in scikit-learn's words. ``"top5_accuracy"`` counts a row as right when its class is among the five
     with the highest scores.
 
+    Over tokens there are ``perplexity``, ``token_accuracy``, ``token_top5_accuracy``, ``bits_per_byte`` and
+    ``bits_per_character``; with a loss over tokens ``accuracy`` and ``top5_accuracy`` are those of tokens.
+
     ``auroc``, ``average_precision`` and ``spearman`` keep every prediction until they are computed.
 
     Args:
-        obj: A name in ``CLASSIFICATION``, ``REGRESSION`` or ``ALIASES``; a ``torchmetrics.Metric`` or
+        obj: A name in ``CLASSIFICATION``, ``REGRESSION``, ``TOKENS`` or ``ALIASES``; a ``torchmetrics.Metric`` or
             ``MetricCollection``, used as it is (moved to the output's device); or a callable ``fn(prediction,
             target)`` that returns (B,) numbers or their mean.
         output: What the model returned for the first batch.
@@ -96,7 +100,8 @@ def make(obj: Any, output: Any, target: Any, loss: LossLike) -> torchmetrics.Met
         loss: The loss: its ``predict`` makes predictions of outputs.
 
     Returns:
-        The metric, to be fed with ``update(metric, loss.predict(output), target)``.
+        The metric, to be fed by ``update_all``, or with ``update(metric, loss.predict(output), target)`` where it is
+        none over tokens.
 
     Raises:
         ValueError: an unknown name; a metric of classes for numbers, or of numbers for classes.
@@ -113,6 +118,11 @@ def make(obj: Any, output: Any, target: Any, loss: LossLike) -> torchmetrics.Met
     import torchmetrics
 
     if isinstance(obj, torchmetrics.Metric | torchmetrics.MetricCollection):
+        if type(obj).__module__ == "torchmetrics.text.perplexity":
+            raise TypeError(
+                "metric Perplexity: takes scores, and predictions have been through a softmax; use the name "
+                "'perplexity', which also knows of shifts and of logits that are not made."
+            )
         return obj.to(device)
     if callable(obj) and not isinstance(obj, type):
         from thalweg.metric.function import FunctionMetric
@@ -178,10 +188,13 @@ def name_of(obj: Any) -> str:
 
 
 def _known() -> list[str]:
-    return [*CLASSIFICATION, *REGRESSION, "top5_accuracy"]
+    return [*CLASSIFICATION, *REGRESSION, *TOKENS, "top5_accuracy", "token_top5_accuracy"]
 
 
 def _named(name: str, output: Any, target: Any, loss: LossLike) -> torchmetrics.Metric:
+    tokens = make_token_metric(name, output, target, loss)
+    if tokens is not None:
+        return tokens
     plain = ALIASES.get(name, name)
     if plain in REGRESSION:
         return _regression(name, plain, output, target, loss)

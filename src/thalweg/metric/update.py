@@ -8,12 +8,48 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from thalweg.metric.task import LossLike
+from thalweg.metric.token_scores import token_scores
+
 if TYPE_CHECKING:
     import torchmetrics
 
-__all__ = ["update", "values"]
+__all__ = ["update", "update_all", "values"]
 
 _KINDS: tuple[Literal["Binary", "Multiclass", "Multilabel"], ...] = ("Binary", "Multiclass", "Multilabel")
+
+
+def update_all(metrics: Mapping[str, Any], loss: LossLike, output: Any, target: Any) -> None:
+    """Add a batch to every metric, each fed with what it reads.
+
+    Metrics over tokens read the output itself, which is looked through once for all of them; for the others predictions
+    are made, once, and only where there are others.
+
+    Args:
+        metrics: name → metric, as ``make_all`` returns them.
+        loss: whose ``predict`` makes predictions of outputs.
+        output: what the model returned, or a ``Projected``.
+        target: the targets of the batch.
+
+    >>> from types import SimpleNamespace
+    >>> from thalweg.metric import TokenAccuracy, Perplexity
+    >>> both = {"perplexity": Perplexity(), "token_accuracy": TokenAccuracy()}
+    >>> loss = SimpleNamespace(activation="softmax", predict=None)
+    >>> update_all(both, loss, torch.zeros(1, 2, 4), torch.tensor([[0, 3]]))
+    >>> {name: round(value, 4) for name, value in values(both).items()}
+    {'perplexity': 4.0, 'token_accuracy': 0.5}
+    """
+    reading = [metric for metric in metrics.values() if getattr(metric, "reads_output", False)]
+    for way in {metric.reading for metric in reading}:
+        readers = [metric for metric in reading if metric.reading == way]
+        scores = token_scores(output, target, way, ranked=any(metric.needs_rank for metric in readers))
+        for metric in readers:
+            metric.update(scores)
+    others = [metric for metric in metrics.values() if not getattr(metric, "reads_output", False)]
+    if others:
+        prediction = loss.predict(output)
+        for metric in others:
+            update(metric, prediction, target)
 
 
 def update(metric: torchmetrics.Metric | torchmetrics.MetricCollection, prediction: Any, target: Any) -> None:
@@ -43,6 +79,11 @@ def update(metric: torchmetrics.Metric | torchmetrics.MetricCollection, predicti
     >>> accuracy.compute()
     tensor(0.5000)
     """
+    if getattr(metric, "reads_output", False):
+        raise TypeError(
+            f"metric {type(metric).__name__}: reads scores, and got predictions made of them; call its own "
+            "update(output, target), or update_all."
+        )
     if isinstance(prediction, Tensor) and isinstance(target, Tensor):
         family = _family(metric)
         prediction = prediction.detach()
