@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,15 @@ from thalweg.loop import (
 from thalweg.loop.averaging import averaging
 from thalweg.loop.compiled import CompiledStep, auto_compiles
 from thalweg.loop.hooks import replaces_step
+from thalweg.loss import Loss
+from thalweg.metric import is_token_loss
 from thalweg.objective import Objective
 from thalweg.schedule import TorchDriver, TorchSchedule
 
 from .checks import prepare_loss
 from .held import Held
 from .resolve import make_schedules
+from .tokens import Logits, choose_logits
 
 __all__ = ["Sources", "assemble", "make_sources", "plan_of", "planned"]
 
@@ -156,8 +160,10 @@ def assemble(
     _check_hooks(all_hooks, learner, settings, valid, source)
     precision = Precision(learner.precision, learner.device)
     replaced = next((hook for hook in all_hooks if replaces_step(hook)), None)
+    logits = Logits(None, "", "")
     if replaced is None:
         loss, output, target = prepare_loss(learner.loss, learner.module, source, precision)
+        logits = choose_logits(learner, loss, source, precision)
     else:  # what the step does with a batch, with or without targets, is its own affair
         source.check()
         loss = learner.loss
@@ -167,21 +173,24 @@ def assemble(
     chosen = choose_step(learner, settings, precision, total)
     compiled = chosen[0] == "compiled"
     # The compiled step traces the plain module; torch.compile's wrapper would be traced through a second time.
-    objective = Objective(learner.module if compiled else learner.model, loss, learner.penalty)
+    objective = Objective(learner.module if compiled else learner.model, loss, learner.penalty, logits.head)
     valid_objective = objective
     metrics: dict[str, Any] = {}
     if valid is not None:
         valid_loss, output, target = prepare_loss(learner.loss, learner.module, valid, precision)
-        valid_objective = Objective(learner.model, valid_loss, learner.penalty)
-        metrics = learner.make_metrics(output, target)
+        valid_objective = Objective(learner.model, valid_loss, learner.penalty, logits.head)
+        metrics = learner.make_metrics(output, target, valid_loss)
     schedules, foreign = make_schedules(schedule, total, per_epoch)
     rates = Rates(learner.optimizer, schedules)
     history = History()
+    if logits.notice:
+        history.event(0, "logits", logits.notice)
+        warnings.warn(f"fit: {logits.notice}", stacklevel=3)
     recorder = Recorder(history, rates.names)
     stepper = make_stepper(learner, objective, precision, rates, compiled=compiled)
     if replaced is not None:
         chosen = ("replaced", f"by {type(replaced).__name__}.step")
-    plan = plan_of(learner, source, settings, rates, total, per_epoch, foreign, chosen)
+    plan = plan_of(learner, source, settings, rates, total, per_epoch, foreign, chosen, loss, logits.why)
     directory = _directory(run_dir, None if resume is None else resume[0])
     run = Run(
         module=learner.module,
@@ -270,6 +279,8 @@ def plan_of(
     per_epoch: int | None,
     foreign: TorchSchedule | None,
     chosen: tuple[str, str],
+    loss: Loss,
+    logits: str = "",
 ) -> Plan:
     """Return the plan of a training with these parts; *chosen* is how a step is executed, and why."""
     optimizer = learner.optimizer
@@ -297,7 +308,8 @@ def plan_of(
         memory=memory(learner.module, learner.rule),
         groups=learner.group_rows,
         rule=repr(learner.rule) if learner.rule is not None else type(optimizer).__name__,
-        loss=repr(learner.loss),
+        loss=repr(loss),
+        logits=logits,
         schedule=_schedule_text(rates, foreign),
         foreign_rates=_preview(learner, foreign, total, per_epoch),
     )
@@ -328,7 +340,12 @@ def planned(
     schedules, foreign = make_schedules(schedule, total, per_epoch)
     chosen = choose_step(learner, settings, Precision(learner.precision, learner.device), total)
     rates = Rates(learner.optimizer, schedules)
-    return plan_of(learner, source, settings, rates, total, per_epoch, foreign, chosen)
+    loss, why = learner.loss, ""
+    if is_token_loss(loss):
+        precision = Precision(learner.precision, learner.device)
+        loss, _, _ = prepare_loss(loss, learner.module, source, precision)
+        why = choose_logits(learner, loss, source, precision).why
+    return plan_of(learner, source, settings, rates, total, per_epoch, foreign, chosen, loss, why)
 
 
 def _schedule_text(rates: Rates, foreign: TorchSchedule | None) -> str:

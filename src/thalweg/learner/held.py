@@ -30,6 +30,7 @@ class Held(Protocol):
     precision: str
     device: torch.device
     step: str
+    head: str
     clip_norm: float | None
     clip_value: float | None
     group_rows: list[GroupRow]
@@ -67,7 +68,7 @@ class Held(Protocol):
     def metric_names(self) -> list[str]:
         """The metrics' names as they stand in the history."""
 
-    def make_metrics(self, output: Any, target: Any) -> dict[str, Any]:
+    def make_metrics(self, output: Any, target: Any, loss: Loss | None = None) -> dict[str, Any]:
         """Return metrics made for an example batch."""
 
     def evaluating(self) -> AbstractContextManager[None]:

@@ -30,6 +30,7 @@ from .saving import load_into, save_learner
 from .seeding import seeded
 from .show import show_batch
 from .summary import Summary, summarise
+from .tokens import choose_logits
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,6 +64,9 @@ class Learner:
         engine: how updates are executed: ``"auto"``, ``"reference"`` or ``"torch"``.
         step: ``"eager"``, ``"compiled"`` (forward, loss, backward and update as one compiled call), or ``"auto"``:
             compiled where the number of updates is past what compiling costs.
+        head: what becomes of the logits under a loss over tokens. ``"auto"``: where the vocabulary is large and the
+            model's last layer is found, the loss takes that layer's weight and the logits are never made; ``"linear"``
+            or the layer's path insists on that; ``"logits"`` has them made. The plan says which it is, and why.
         activation: how outputs become predictions, for a loss that does not know.
 
     Raises:
@@ -98,6 +102,7 @@ class Learner:
         compile: bool = False,
         engine: str = "auto",
         step: str = "auto",
+        head: str = "auto",
         activation: str | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
@@ -122,6 +127,7 @@ class Learner:
         if step not in ("auto", "eager", "compiled"):
             raise unknown_name("Learner", "step", step, ("auto", "eager", "compiled"))
         self.step = step
+        self.head = head
         self._given, self._lr = optimizer, lr
         self._no_decay, self._overrides = no_decay, overrides
         self.layers: list[LayerGroup] | None = None
@@ -161,9 +167,9 @@ class Learner:
         """The metrics' names as they stand in the history (without ``val_``)."""
         return metric_names(self.metrics)
 
-    def make_metrics(self, output: Tensor, target: Any) -> dict[str, Any]:
-        """Return torchmetrics objects by name, made for an example batch."""
-        return make_metrics(self.metrics, output, target, self.loss, self.device)
+    def make_metrics(self, output: Any, target: Any, loss: Loss | None = None) -> dict[str, Any]:
+        """Return torchmetrics objects by name, made for an example batch (and for *loss*, made ready for the data)."""
+        return make_metrics(self.metrics, output, target, self.loss if loss is None else loss, self.device)
 
     def fit(
         self,
@@ -300,8 +306,9 @@ class Learner:
         precision = Precision(self.precision, self.device)
         with self.evaluating():
             loss, output, target = prepare_loss(self.loss, self.module, source, precision)
-            objective = Objective(self.model, loss, self.penalty)
-            return loop.evaluate(objective, source, self.make_metrics(output, target), precision)
+            head = choose_logits(self, loss, source, precision).head
+            objective = Objective(self.model, loss, self.penalty, head)
+            return loop.evaluate(objective, source, self.make_metrics(output, target, loss), precision)
 
     def predict(self, data: Any, *, batch_size: int = 128) -> Tensor:
         """Return predictions in the order of the rows, with the loss's activation applied (probabilities, not logits).

@@ -13,6 +13,7 @@ from .checks import prepare_loss
 from .held import Held
 from .layers import reset_rates
 from .seeding import seeded
+from .tokens import choose_logits
 
 if TYPE_CHECKING:
     from thalweg.find import Draws, Finding
@@ -101,13 +102,14 @@ def lr_find(
             reset_rates(learner)
             precision = Precision(learner.precision, learner.device)
             loss, _, _ = prepare_loss(learner.loss, learner.module, source, precision)
+            head = choose_logits(learner, loss, source, precision).head
             if accumulate > 1:
                 loss.require_splittable(f"accumulate={accumulate}")
-            objective = Objective(learner.model, loss, learner.penalty)
+            objective = Objective(learner.model, loss, learner.penalty, head)
             valid_objective = None
             if held is not None:
                 valid_loss, _, _ = prepare_loss(learner.loss, learner.module, held, precision)
-                valid_objective = Objective(learner.model, valid_loss, learner.penalty)
+                valid_objective = Objective(learner.model, valid_loss, learner.penalty, head)
             per_epoch = updates_per_epoch(source, accumulate)
             parts = Parts(
                 module=learner.module,

@@ -64,6 +64,7 @@ class Plan:
     loss: str
     schedule: str
     curves: Mapping[str, tuple[Array, Array]]
+    logits: str = ""  # whether a loss over tokens has them made, and why; empty for other losses
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-able data, curves left out."""
@@ -84,6 +85,7 @@ class Plan:
             "groups": [{**asdict(row), "shape": list(row.shape)} for row in self.groups],
             "rule": self.rule,
             "loss": self.loss,
+            **({"logits": self.logits} if self.logits else {}),
             "schedule": self.schedule,
         }
 
@@ -100,6 +102,8 @@ class Plan:
         if self.dropped_samples:
             samples += f"; {self.dropped_samples} per epoch are left out (drop_last)"
         lines = [("samples", samples), ("updates", updates), ("rule", self.rule), ("loss", self.loss)]
+        if self.logits:
+            lines.append(("logits", self.logits))
         lines.append(("schedule", self.schedule))
         lines += [
             (name, f"first {value.first:.3g}, highest {value.highest:.3g}, last {value.last:.3g}")

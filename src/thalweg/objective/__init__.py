@@ -1,5 +1,17 @@
 """The objective: a model and a loss as a function of the parameters."""
 
-from .objective import Objective, logits_of
+from .head import Head, find_head
+from .inputs import Inputs, Parts
+from .logits import logits_of
+from .objective import Objective
+from .shift import own_loss_shifts
 
-__all__ = ["Objective", "logits_of"]
+__all__ = [
+    "Head",
+    "Inputs",
+    "Objective",
+    "Parts",
+    "find_head",
+    "logits_of",
+    "own_loss_shifts",
+]

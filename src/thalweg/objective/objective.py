@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from thalweg.loss import Loss, Penalty
 
-__all__ = ["Objective", "Parts", "logits_of"]
+from .head import Head
+from .inputs import Inputs, Parts
+from .logits import logits_of
 
-
-class Parts(Protocol):
-    """A batch taken apart, as ``thalweg.data.split`` does it: what goes into the model, and what comes out of it."""
-
-    @property
-    def args(self) -> tuple[Any, ...]: ...
-    @property
-    def kwargs(self) -> Mapping[str, Any]: ...
-    @property
-    def target(self) -> Any: ...
-    @property
-    def row_weight(self) -> Tensor | None: ...
-
-
-def logits_of(output: Any) -> Any:
-    """Return what the loss reads: ``output.logits`` where a model returns an object with logits, else the output."""
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(output, Mapping) and "logits" in output:
-        return output["logits"]
-    return getattr(output, "logits", output)
+__all__ = ["Objective"]
 
 
 class Objective:
@@ -48,6 +30,8 @@ class Objective:
         model: any module; its output (or ``output.logits``) goes to the loss.
         loss: returns (sum, weight).
         penalty: added once, after the division, or None.
+        head: the model's last layer, to be left to the loss: it is then given a ``Projected`` instead of logits; None
+            leaves the model whole.
 
     >>> import torch, thalweg as tw
     >>> model = torch.nn.Linear(1, 1, bias=False)
@@ -58,10 +42,12 @@ class Objective:
     (2.0, 2)
     """
 
-    def __init__(self, model: nn.Module, loss: Loss, penalty: Penalty | None = None) -> None:
+    def __init__(self, model: nn.Module, loss: Loss, penalty: Penalty | None = None, head: Head | None = None) -> None:
         self.model = model
         self.loss = loss
         self.penalty_term = penalty
+        self.head = head
+        self._inputs = Inputs(model)
 
     def __call__(
         self,
@@ -79,20 +65,36 @@ class Objective:
             rng: seed of the model's own randomness (dropout), or None for the global generator.
         """
         own = {name: buffer.clone() for name, buffer in buffers.items()}
+        args, kwargs = self._inputs(batch)
+
+        def call() -> Any:
+            return torch.func.functional_call(self.model, (dict(params), own), args, dict(kwargs))
+
         if rng is None:
-            output = torch.func.functional_call(self.model, (dict(params), own), batch.args, dict(batch.kwargs))
+            output = self._read(call)
         else:
             with torch.random.fork_rng():
                 torch.manual_seed(rng)
-                output = torch.func.functional_call(self.model, (dict(params), own), batch.args, dict(batch.kwargs))
-        total, weight = self.loss(logits_of(output), batch.target, batch.row_weight)
+                output = self._read(call)
+        total, weight = self.loss(output, batch.target, batch.row_weight)
         return total, weight, own
+
+    def _read(self, call: Any) -> Any:
+        """Return what the loss reads of the model's output."""
+        return logits_of(call()) if self.head is None else self.head.project(call)
 
     def eager(self, batch: Parts) -> tuple[Tensor, Tensor | int, Any]:
         """Return (sum, weight, output) through the module's own parameters."""
-        output = logits_of(self.model(*batch.args, **batch.kwargs))
+        output = self.output(batch)
         total, weight = self.loss(output, batch.target, batch.row_weight)
         return total, weight, output
+
+    def output(self, batch: Parts) -> Any:
+        """Return what the loss reads, through the module's own parameters."""
+        args, kwargs = self._inputs(batch)
+        if self.head is None:
+            return logits_of(self.model(*args, **kwargs))
+        return self.head.project(lambda: self.model(*args, **kwargs))
 
     def penalty(self, params: Mapping[str, Tensor]) -> Tensor:
         """Return R(params), zero where there is no penalty."""

@@ -29,9 +29,9 @@ def check_fit(recipe: Recipe, learner: Learner, data: Parts) -> Plan:
     for part in (data.train, data.valid):
         if part is not None:
             source = datas.source(part, batch_size=train.batch_size, shuffle=False, device=learner.device)
-            _, output, target = prepare_loss(learner.loss, learner.module, source, precision)
+            loss, output, target = prepare_loss(learner.loss, learner.module, source, precision)
     if data.valid is not None:
-        learner.make_metrics(output, target)
+        learner.make_metrics(output, target, loss)
     return learner.plan(
         data.train,
         epochs=train.epochs,
