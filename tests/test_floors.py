@@ -36,7 +36,7 @@ FLOORS = [
     ["loop"],
     ["engine"],
     ["checkpoint", "draw"],
-    ["objective", "data"],
+    ["objective", "data", "presets"],
     ["optim", "schedule", "loss", "metric"],
     ["errors"],
 ]

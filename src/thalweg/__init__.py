@@ -20,7 +20,7 @@ from .loop import EarlyStopping, History, Hook, LayerGroup, Plan
 from .loss import L1, L2
 
 if _TYPE_CHECKING:
-    from . import find, recipe, report, surface
+    from . import find, linear, presets, recipe, report, surface
 
 __version__ = _version("thalweg")
 
@@ -40,11 +40,13 @@ __all__ = [
     "draw",
     "engine",
     "find",
+    "linear",
     "loop",
     "loss",
     "metric",
     "objective",
     "optim",
+    "presets",
     "recipe",
     "replace_head",
     "report",
@@ -53,7 +55,7 @@ __all__ = [
     "surface",
 ]
 
-_WHEN_USED = ("find", "recipe", "report", "surface")
+_WHEN_USED = ("find", "linear", "presets", "recipe", "report", "surface")
 
 
 def __getattr__(name: str) -> _Any:

@@ -1,0 +1,37 @@
+"""Adafactor with relative steps: no rate to choose, and hardly any memory."""
+
+from __future__ import annotations
+
+from thalweg import loss, optim
+
+from .preset import Preset
+
+__all__ = ["adafactor"]
+
+
+def adafactor(warmup_init: bool = True, label_smoothing: float = 0.1) -> Preset:
+    r"""Return the settings of Adafactor that owns its rate, :math:`\operatorname{RMS}(w) \min(10^{-2}, 1/\sqrt t)`.
+
+    Args:
+        warmup_init: begin with :math:`10^{-6} t` instead of :math:`10^{-2}`.
+        label_smoothing: 0 to 1.
+
+    Raises:
+        ValueError: a number out of range.
+
+    >>> preset = adafactor()
+    >>> preset.optimizer.lr, preset.optimizer.relative_step, preset.schedule
+    (None, True, None)
+    """
+    return Preset(
+        name="adafactor",
+        source=(
+            "N. Shazeer and M. Stern, Adafactor, ICML 2018, section 9; the same as Hugging Face's Adafactor with "
+            "scale_parameter=True, relative_step=True, warmup_init=True, lr=None"
+        ),
+        optimizer=optim.Adafactor(
+            lr=None, scale_parameter=True, relative_step=True, warmup_init=warmup_init, form="paper"
+        ),
+        schedule=None,
+        loss=loss.make("token_cross_entropy", label_smoothing=label_smoothing),
+    )
