@@ -134,7 +134,7 @@ class Partial:
 
     def write(self) -> None:
         """Write what is done to the file."""
-        if self.path is None:
+        if self.path is None or not self._state.sums.size:  # nothing was begun
             return
         self.settle()
         state, path = self._state, self.path
