@@ -51,7 +51,8 @@ def surface(
         print(path)
     if eigenvalues:
         curved = surfaces.curvature(learner, shown, largest=eigenvalues, smallest=eigenvalues)
-        curved.save(run / "figures" / "curvature.npz")
+        curved.write(run)
+        curved.save(run / "figures" / "surface-curvature.npz")
         print(curved)
     print(report.build(run))
     return 0

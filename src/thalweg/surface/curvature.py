@@ -15,9 +15,10 @@ from torch import Tensor
 from ..draw import html_table, spectrum
 from ..errors import check_number
 from .hessian import Hessian, batch_gradients
+from .interactive import spectrum_figure
 from .lanczos import Eigenpairs, eigenpairs
 from .landscape import Landscape, Trained, landscape
-from .storing import read_arrays, write_arrays
+from .storing import read_arrays, write_arrays, write_figure
 from .weights import Weights, weights_of
 
 if TYPE_CHECKING:
@@ -101,6 +102,14 @@ class Curvature:
         smallest = self.smallest if self.smallest.size else None
         return spectrum(self.largest, smallest, edge=self.edge, edge_label=label)
 
+    def figure(self) -> dict[str, Any]:
+        """Return the eigenvalues beside 2/lr as plotly's JSON, for ``figures/NAME.json`` of a run directory."""
+        return spectrum_figure(self.largest, self.smallest, self.edge, self.lr, repr(self))
+
+    def write(self, run: Path | str, name: str = "surface-curvature") -> Path:
+        """Add the figure to a run's report (made anew by ``thalweg report``); return the file's path."""
+        return write_figure(run, name, self.figure())
+
     def save(self, path: Path | str) -> Path:
         """Write everything but the vectors to an ``.npz`` file without pickle; return its path."""
         plain = {name: value for name, value in asdict(self).items() if name not in (*_ARRAYS, "vectors")}
@@ -140,8 +149,7 @@ def curvature(
 
     Args:
         of: a learner, or anything with ``module``, ``loss``, ``penalty`` and ``device``; where it has an optimizer,
-        2/lr
-            is shown beside the largest eigenvalue.
+            2/lr is shown beside the largest eigenvalue.
         data: ``(X, y)`` or whatever training takes; the Hessian is over all of it.
         center: the point; None: the present weights.
         largest: how many of the largest eigenvalues (block Lanczos), >= 0.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["line_figure", "plane_figure"]
+__all__ = ["line_figure", "plane_figure", "spectrum_figure"]
 
 Array = NDArray[np.float64]
 
@@ -121,5 +121,54 @@ def plane_figure(
                 "aspectmode": "cube",
                 "camera": {"eye": {"x": 1.45, "y": -1.45, "z": 0.95}},
             },
+        },
+    }
+
+
+def spectrum_figure(
+    largest: Array, smallest: Array, edge: float | None, lr: float | None, summary: str
+) -> dict[str, Any]:
+    """Return the eigenvalues as bars, with a line at 2/lr where a rate is known.
+
+    Args:
+        largest: falling, **(k,)**.
+        smallest: rising, **(l,)**.
+        edge: 2/lr, or None.
+        lr: the rate.
+        summary: a sentence about them.
+    """
+    names = [f"λ{place + 1}" for place in range(len(largest))]
+    names += [f"λ{place} from below" for place in range(len(smallest), 0, -1)]
+    values = np.concatenate([largest, smallest[::-1]])
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "bar",
+            "x": names,
+            "y": _numbers(values),
+            "name": "eigenvalue",
+            "marker": {"color": "--series-1"},
+            "hovertemplate": "%{x}: %{y:.6g}<extra></extra>",
+        }
+    ]
+    if edge is not None:
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": names,
+                "y": [edge] * len(names),
+                "name": f"2/lr at lr = {lr:g}",
+                "line": {"color": "--series-2", "dash": "dash"},
+                "hovertemplate": f"2/lr = {edge:.6g}<extra></extra>",
+            }
+        )
+    return {
+        "data": traces,
+        "layout": {
+            "title": {"text": "Curvature: eigenvalues of the Hessian"},
+            "meta": {"summary": summary},
+            "xaxis": {"title": {"text": ""}},
+            "yaxis": {"title": {"text": "eigenvalue"}},
+            "showlegend": edge is not None,
         },
     }
