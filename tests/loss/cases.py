@@ -79,6 +79,10 @@ def softmax(output: Tensor) -> Tensor:
     return output.exp() / output.exp().sum(1, keepdim=True)
 
 
+def softmax_last(output: Tensor) -> Tensor:
+    return output.exp() / output.exp().sum(-1, keepdim=True)
+
+
 def sigmoid(output: Tensor) -> Tensor:
     return 1 / (1 + (-output).exp())
 
@@ -93,6 +97,38 @@ W3 = torch.tensor([0.5, 3.0, 1.0], dtype=torch.float64)
 
 def ce(**options: object) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda output, target: F.cross_entropy(output, target, **options)  # type: ignore[arg-type]
+
+
+def tokens(count: int, length: int, ignored: float = 0.0) -> Callable[..., Batch]:
+    """Classes last, as the losses over tokens have them."""
+    return lambda rows, g: ((b := classes(count, length, ignored=ignored)(rows, g))[0].movedim(1, -1), b[1])
+
+
+def over_tokens(function: Callable[..., Tensor], **options: object) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda output, target: function(output.reshape(-1, output.shape[-1]), target.reshape(-1), **options)
+
+
+def causal(output: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(output[:, :-1].movedim(-1, 1), target[:, 1:])
+
+
+def z_loss(output: Tensor, target: Tensor) -> Tensor:
+    counted = target != -100
+    return F.cross_entropy(output.movedim(-1, 1), target) + 0.01 * output.logsumexp(-1)[counted].square().mean()
+
+
+def soft_capped(output: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy((1.5 * torch.tanh(output / 1.5)).movedim(-1, 1), target)
+
+
+def focal(output: Tensor, target: Tensor) -> Tensor:
+    p = softmax_last(output)[target != -100].gather(1, target[target != -100][:, None])
+    return -(torch.tensor([0.5, 3.0, 1.0])[target[target != -100]][:, None] * (1 - p) ** 1.5 * p.log()).mean()
+
+
+def kl(output: Tensor, teacher: Tensor) -> Tensor:
+    p, q = (output / 2).log_softmax(-1).flatten(0, -2), (teacher / 2).log_softmax(-1).flatten(0, -2)
+    return 4 * F.kl_div(p, q, reduction="batchmean", log_target=True)
 
 
 CASES = [
@@ -206,6 +242,58 @@ CASES = [
         sigmoid,
     ),
     Case("bce-smoothing", tl.BinaryCrossEntropy(label_smoothing=0.1), smoothed_bce, labels(3), True, sigmoid),
+    Case("token-ce", tl.TokenCrossEntropy(), over_tokens(F.cross_entropy), tokens(4, 3, 0.3), False, softmax_last),
+    Case("token-ce-rows", tl.TokenCrossEntropy(ignore_index=None), ce(), classes(4), True, softmax),
+    Case(
+        "token-ce-all-options",
+        tl.TokenCrossEntropy(label_smoothing=0.2, class_weight=[0.5, 3.0, 1.0]),
+        over_tokens(F.cross_entropy, weight=W3, label_smoothing=0.2),
+        tokens(3, 4, 0.3),
+        False,
+        softmax_last,
+    ),
+    Case("token-ce-z", tl.TokenCrossEntropy(z_loss=0.01), z_loss, tokens(4, 3, 0.3), False, softmax_last),
+    Case(
+        "token-ce-softcap",
+        tl.TokenCrossEntropy(softcap=1.5),
+        soft_capped,
+        tokens(4, 3, 0.3),
+        False,
+        lambda output: softmax_last(1.5 * torch.tanh(output / 1.5)),
+    ),
+    Case("token-ce-shift", tl.TokenCrossEntropy(shift=True), causal, tokens(4, 5, 0.3), False, softmax_last),
+    Case(
+        "token-ce-shift-no-ignore",
+        tl.TokenCrossEntropy(shift=True, ignore_index=None),
+        causal,
+        tokens(4, 5),
+        True,
+        softmax_last,
+    ),
+    Case(
+        "token-ce-probabilities",
+        tl.TokenCrossEntropy(class_weight=W4),
+        ce(weight=W4),
+        class_probabilities(4),
+        True,
+        softmax_last,
+    ),
+    Case(
+        "focal",
+        tl.Focal(gamma=1.5, alpha=[0.5, 3.0, 1.0]),
+        focal,
+        tokens(3, 4, 0.3),
+        False,
+        softmax_last,
+    ),
+    Case(
+        "distillation",
+        tl.Distillation(temperature=2.0),
+        kl,
+        lambda rows, g: (randn(rows, 3, 4, generator=g), randn(rows, 3, 4, generator=g)),
+        True,
+        softmax_last,
+    ),
 ]
 
 # Modules whose value must come back exactly: (module, batch, activation).

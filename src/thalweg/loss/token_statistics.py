@@ -22,7 +22,7 @@ class TokenStatistics(NamedTuple):
     """Sums over the positions that count; those of batches add up, field by field.
 
     Attributes:
-        nll_sum: 0-dim, the negative log-likelihood of the targets in nats; ``exp(nll_sum / counted)`` is the perplexity.
+        nll_sum: 0-dim, the targets' negative log-likelihood in nats; ``exp(nll_sum / counted)`` is the perplexity.
         correct: (K,) int64, for each k how many targets were among the k largest logits.
         counted: 0-dim int64, how many positions.
     """
