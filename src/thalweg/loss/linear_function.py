@@ -61,11 +61,21 @@ def linear_rows_loss(form: RowForm, output: Projected, rows: Rows, reduction: Re
             teacher_bias=None if rows.teacher_bias is None else rows.teacher_bias.detach(),
         )
     hidden, weight, bias = output.scaled(), output.weight, output.bias
-    wanted = [torch.is_grad_enabled() and x is not None and x.requires_grad for x in (hidden, weight, bias)]
+    wanted = [torch.is_grad_enabled() and x is not None and _learns(x) for x in (hidden, weight, bias)]
     functional = torch._C._are_functorch_transforms_active()
     job = _Job(form, reduction, Needs(*wanted), _product_dtype(hidden), functional)
     result: Tensor = _LinearRows.apply(job, hidden, weight, bias, *rows)[0]  # type: ignore[no-untyped-call]
     return result
+
+
+def _learns(x: Tensor) -> bool:
+    """Return whether somebody wants the gradient of *x*.
+
+    A tensor that vmap wraps does not know that the tensor inside belongs to a ``torch.func.grad`` around the vmap.
+    """
+    while not x.requires_grad and torch._C._functorch.is_functorch_wrapped_tensor(x):
+        x = torch._C._functorch.get_unwrapped(x)
+    return x.requires_grad
 
 
 def _product_dtype(hidden: Tensor) -> torch.dtype:
@@ -196,10 +206,12 @@ class _Gradient(torch.autograd.Function):
         job: _Job, upstream: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor | None, *parts: Any
     ) -> tuple[Tensor, ...]:
         rows = Rows(*parts)
-        factor = upstream.expand(len(hidden)) if upstream.dim() == 0 else upstream
-        rows = rows._replace(factor=factor if rows.factor is None else factor * rows.factor)
+        if job.reduction == "none":
+            rows = rows._replace(factor=upstream if rows.factor is None else upstream * rows.factor)
         found = linear_rows(job.form, hidden, weight, bias, rows, job.needs, job.dtype)
         made = [gradient for gradient in found[1:] if gradient is not None]
+        if job.reduction == "sum":  # multiplied afterwards as in the first pass, so that every bit is the same
+            made = [gradient.mul_(upstream) for gradient in made]
         wanted = _dtypes(job, (hidden, weight, bias))
         return tuple(gradient.to(dtype) for gradient, dtype in zip(made, wanted, strict=True))
 
