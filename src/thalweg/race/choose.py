@@ -1,0 +1,224 @@
+"""Who is stacked with whom, and what is computed how: tried out and measured, not assumed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from .alone import Alone
+from .candidate import Candidate
+from .entry import Entry
+from .lane import Lane
+from .stack import Stack, out_of_memory
+from .structure import structure
+
+__all__ = ["Choice", "Stacking", "Stepping", "choose_lanes", "compile_where_it_pays"]
+
+Stacking = Literal["auto", "always", "never"]
+Stepping = Literal["auto", "eager", "compiled"]
+
+_TRIED = 3  # updates that are timed, after one that is not
+_WORTH = 200  # updates of all members together, below which nothing is measured
+#: Seconds that the rest of a lane must take eagerly for ``"auto"`` to compile: about twice what compiling takes with a
+#: cold cache, so that it has paid before half of the lane is over (benchmarks/race.py prints what it measures).
+_PAYS = 60.0
+
+
+@dataclass
+class Choice:
+    """How a race is executed, and why.
+
+    Attributes:
+        stacking, stepping: as asked for.
+        notes: what was decided, in words.
+        seconds: structure of a rule → measured seconds of one update of one member.
+    """
+
+    stacking: Stacking = "auto"
+    stepping: Stepping = "auto"
+    notes: list[str] = field(default_factory=list)
+    seconds: dict[Any, float] = field(default_factory=dict)
+
+    def note(self, text: str) -> None:
+        """Keep a decision, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+def choose_lanes(
+    entry: Entry, candidates: Sequence[Candidate], numbers: Sequence[int], total: int, choice: Choice
+) -> list[Lane]:
+    """Return the lanes for these candidates.
+
+    Candidates whose rules have one structure share a stack, as far as memory allows. Where there is enough to do, a few
+    updates of copies are timed: stacked whole, stacked in quarters, with one kernel call per member, and one member
+    alone; the fastest per member is taken.
+
+    Raises:
+        ValueError: stacking was asked for where it cannot be.
+    """
+    reason = _refusal(entry)
+    kinds: dict[Any, list[int]] = {}
+    for place, candidate in enumerate(candidates):
+        kinds.setdefault((structure(candidate.rule), candidate.order is None), []).append(place)
+    lanes: list[Lane] = []
+    for key, places in kinds.items():
+        mine = [candidates[place] for place in places]
+        named = [numbers[place] for place in places]
+        lanes += _lanes_of_kind(entry, mine, named, total, choice, reason, key)
+    return lanes
+
+
+def _lanes_of_kind(
+    entry: Entry,
+    candidates: list[Candidate],
+    numbers: list[int],
+    total: int,
+    choice: Choice,
+    reason: str,
+    key: Any,
+) -> list[Lane]:
+    def alone(why: str) -> list[Lane]:
+        choice.note(f"one after the other: {why}")
+        return [Alone(entry, candidates, numbers, total, why)]
+
+    if choice.stacking == "never":
+        return alone("asked for")
+    reason = reason or _disagreement(entry, candidates, numbers, total)
+    if reason:
+        if choice.stacking == "always":
+            raise ValueError(f"race: stacking='always' was asked for, but {reason}; use stacking='auto'.")
+        return alone(reason)
+    most = _most(entry, candidates[0])
+    size = min(len(candidates), most)
+    update = "stacked"
+    if len(candidates) * total >= _WORTH:
+        size, update, seconds, single = _measured(entry, candidates, numbers, total, size)
+        choice.seconds[key] = min(seconds, single)
+        if single < seconds and choice.stacking == "auto" and choice.stepping != "compiled":
+            rates = f"{1e3 * single:.3g} ms per update of one, {1e3 * seconds:.3g} ms stacked"
+            return alone(f"this model is faster alone here (measured: {rates})")
+    elif len(candidates) == 1 and choice.stacking == "auto":
+        return alone("a single member of its kind")
+    found: list[Lane] = []
+    for first in range(0, len(candidates), size):
+        here = slice(first, first + size)
+        stack = Stack(entry, candidates[here], numbers[here], total)
+        stack.update = update
+        found.append(stack)
+    assert isinstance(stack, Stack)
+    chunks = f", {len(found)} chunks of up to {size}" if len(found) > 1 else ""
+    choice.note(
+        f"{stack.forward.name}{chunks}; update {'of all at once' if update == 'stacked' else 'member by member'}"
+    )
+    return found
+
+
+def _refusal(entry: Entry) -> str:
+    """Return why nothing of this model can be stacked, or an empty string."""
+    if entry.precision.dtype is not None:
+        return f"{entry.precision.name} runs member by member"
+    if entry.draws:
+        return "the model draws numbers in a way that no counter can give back (a kernel's own dropout, torch.rand)"
+    dtypes = {param.dtype for param in entry.module.parameters()}
+    if len(dtypes) > 1 or not dtypes <= {torch.float32, torch.float64}:
+        return f"its parameters are {', '.join(sorted(str(d).removeprefix('torch.') for d in dtypes))}"
+    return ""
+
+
+def _disagreement(entry: Entry, candidates: Sequence[Candidate], numbers: Sequence[int], total: int) -> str:
+    """Return why a stack of these cannot be, found by one update stacked and alone; or an empty string."""
+    two = [candidates[0], candidates[-1]]
+    try:
+        stack = Stack(entry, two, [0, 1], total)
+        stacked = stack.advance(1)
+    except (RuntimeError, ValueError, TypeError, NotImplementedError, AssertionError) as error:
+        if out_of_memory(error):
+            return "two members do not fit into memory together"
+        if isinstance(error, ValueError) and str(error).startswith("race"):
+            raise
+        return "this model cannot be stacked: " + (str(error).strip() or type(error).__name__).splitlines()[0]
+    single = Alone(entry, two[:1], [0], total, "")
+    losses = single.advance(1)
+    exact = next(entry.module.parameters()).dtype == torch.float64
+    tolerance = 1e-9 if exact else 1e-3
+    after, alone = stack.weights(0)[0], single.weights(0)[0]
+    same = np.allclose(stacked[:, :1], losses, rtol=tolerance, atol=tolerance, equal_nan=True)
+    scale = max(1.0, *(float(tensor.abs().max()) for tensor in alone.values() if tensor.numel()))
+    for name, tensor in alone.items():
+        same = same and torch.allclose(after[name], tensor, rtol=0, atol=10 * tolerance * scale, equal_nan=True)
+    return "" if same else "stacked, this model gives other values than alone"
+
+
+def _measured(
+    entry: Entry, candidates: list[Candidate], numbers: list[int], total: int, size: int
+) -> tuple[int, str, float, float]:
+    """Return (members per stack, update, seconds of one update of one member, the same alone), tried on copies."""
+    sizes = [size, size // 4] if size >= 16 else [size]
+    best = (size, "stacked", float("inf"))
+    for count in sizes:
+        stack = Stack(entry, candidates[:count], numbers[:count], total)
+        for update in ("stacked", "each") if entry.device.type == "cpu" else ("stacked",):
+            stack.update = update
+            seconds = _seconds(stack) / count
+            if seconds < best[2]:
+                best = (count, update, seconds)
+    single = _seconds(Alone(entry, candidates[:1], numbers[:1], total, ""))
+    return (*best, single)
+
+
+def _seconds(lane: Lane) -> float:
+    """Return the seconds of one update of all members: the least of three."""
+    lane.advance(1)
+    taken = []
+    for _ in range(_TRIED):
+        begun = time.perf_counter()
+        lane.advance(1)
+        taken.append(time.perf_counter() - begun)
+    return min(taken)
+
+
+def compile_where_it_pays(lane: Lane, steps: int, choice: Choice, seconds: float | None) -> None:
+    """Have a stack's step compiled where it was asked for, or where the *steps* ahead are long enough to pay."""
+    if not isinstance(lane, Stack) or choice.stepping == "eager" or lane.compiled is not None:
+        return
+    ahead = 0.0 if seconds is None else seconds * len(lane) * steps
+    if choice.stepping == "auto" and (ahead < _PAYS or lane.compile_failure):
+        return
+    eagerly = _seconds(lane.part(range(len(lane)))) if choice.stepping == "auto" else float("inf")
+    lane.compile()
+    if lane.compiled is None:
+        if choice.stepping == "compiled":
+            raise ValueError(f"race: step='compiled' was asked for, but {lane.compile_failure}; use step='auto'.")
+        choice.note(f"not compiled: {lane.compile_failure}")
+        return
+    if choice.stepping == "auto":
+        kept, step = lane.copy(), lane.step
+        compiled = _seconds(lane)
+        lane.rewind(kept, step)
+        if compiled > eagerly:
+            lane.compiled = None
+            choice.note("compiled, the step was no faster, and runs eagerly")
+            return
+    choice.note("the whole step compiled")
+
+
+def _most(entry: Entry, candidate: Candidate) -> int:
+    """Return how many members may be stacked within a quarter of the free memory."""
+    size = sum(param.numel() * param.element_size() for param in entry.module.parameters())
+    states = len(candidate.rule.init(torch.empty(1, 1, device="meta")))
+    each = size * (6 + 2 * states)  # parameters, gradients, states, and what an update makes beside them
+    if entry.device.type == "cuda":
+        free = torch.cuda.mem_get_info(entry.device)[0]
+    else:
+        try:
+            free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+        except (AttributeError, ValueError, OSError):
+            free = 1 << 32
+    return max(1, free // 4 // max(1, each))
