@@ -20,7 +20,7 @@ from .loop import EarlyStopping, History, Hook, LayerGroup, Plan
 from .loss import L1, L2
 
 if _TYPE_CHECKING:
-    from . import find, linear, presets, recipe, report, surface
+    from . import find, linear, presets, race, recipe, recommend, report, surface
 
 __version__ = _version("thalweg")
 
@@ -47,7 +47,9 @@ __all__ = [
     "objective",
     "optim",
     "presets",
+    "race",
     "recipe",
+    "recommend",
     "replace_head",
     "report",
     "schedule",
@@ -55,7 +57,7 @@ __all__ = [
     "surface",
 ]
 
-_WHEN_USED = ("find", "linear", "presets", "recipe", "report", "surface")
+_WHEN_USED = ("find", "linear", "presets", "race", "recipe", "recommend", "report", "surface")
 
 
 def __getattr__(name: str) -> _Any:
