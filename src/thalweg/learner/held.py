@@ -36,6 +36,9 @@ class Held(Protocol):
     group_rows: list[GroupRow]
     layers: list[LayerGroup] | None
     bases: list[dict[str, Any]]
+    seed: int | None
+    _no_decay: str | Sequence[str] | None
+    _overrides: Mapping[str, Mapping[str, Any]] | None
     history: History
     fits: int
     statistics: dict[str, Tensor]

@@ -25,6 +25,7 @@ from .layers import Rate, adopt_layers, freeze, freeze_to, reset_rates, split_la
 from .lr_find import lr_find
 from .metrics import make_metrics, metric_names
 from .one_cycle import fine_tune, fit_one_cycle
+from .race import race
 from .resolve import OptimizerSpec, make_optimizer, make_rule, pick_device
 from .saving import load_into, save_learner
 from .seeding import seeded
@@ -296,7 +297,7 @@ class Learner:
             schedule=self.schedule if schedule is None else schedule,
         )
 
-    lr_find, fit_one_cycle, fine_tune = lr_find, fit_one_cycle, fine_tune
+    lr_find, fit_one_cycle, fine_tune, race = lr_find, fit_one_cycle, fine_tune, race
     split_layers, freeze, freeze_to, unfreeze = split_layers, freeze, freeze_to, unfreeze
 
     def evaluate(self, data: Any, y: Any = None, *, batch_size: int = 128) -> dict[str, float]:
