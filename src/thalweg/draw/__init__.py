@@ -4,6 +4,7 @@ Functions here take arrays and mappings and return a :class:`matplotlib.figure.F
 matplotlib is imported when the first one is called. Tables and :func:`terminal_curve` need no matplotlib at all.
 """
 
+from thalweg.draw.bar import Bar, in_notebook
 from thalweg.draw.cells import cell
 from thalweg.draw.contour import contour
 from thalweg.draw.finder import finder
@@ -21,6 +22,7 @@ from thalweg.draw.terminal_curve import terminal_curve
 from thalweg.draw.thin import thin
 
 __all__ = [
+    "Bar",
     "Table",
     "batch_table",
     "cell",
@@ -30,6 +32,7 @@ __all__ = [
     "history",
     "html_table",
     "image_grid",
+    "in_notebook",
     "lines",
     "loss_curve",
     "plane_and_surface",

@@ -16,7 +16,7 @@ from thalweg.data import Source
 from thalweg.errors import check_number, unknown_name
 from thalweg.optim import Rule
 from thalweg.schedule import InverseSqrt, Linear
-from thalweg.surface.progress import Bar
+from thalweg.draw import Bar
 
 from .blocks import Array, Blocks, as_tensor, check_block, name_bad_value
 from .coordinates import Curvature, curvature_of, standardising

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 import torch
 
-from thalweg.surface.progress import Bar
+from thalweg.draw import Bar
 
 from .blocks import Array, Blocks, check_block, name_bad_value
 from .workers import Workers

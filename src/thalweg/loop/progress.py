@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from types import TracebackType
-from typing import Any
+
+from thalweg.draw import Bar
 
 from .history import Array
 from .run import Run
 
 __all__ = ["Progress", "epoch_line"]
-
-_REDRAW = 0.25  # seconds between two drawings of the bar
 
 
 def epoch_line(row: dict[str, float], epochs: int, lr: float | None) -> str:
@@ -30,12 +27,6 @@ def epoch_line(row: dict[str, float], epochs: int, lr: float | None) -> str:
     return "  ".join(parts)
 
 
-def _in_notebook() -> bool:
-    module = sys.modules.get("IPython")
-    shell = module.get_ipython() if module is not None else None
-    return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
-
-
 class Progress:
     """Shows a run's progress; silent unless ``settings.verbose``.
 
@@ -47,45 +38,19 @@ class Progress:
         self._run = run
         self._on = run.settings.verbose
         self._interval = run.settings.log_interval
-        self._notebook = self._on and _in_notebook()
-        self._terminal = self._on and not self._notebook and sys.stderr.isatty()
-        self._bar: Any = None
-        self._task: Any = None
-        self._display: Any = None
-        self._lines: list[str] = []
+        self._bar = Bar("training", self._on, after=0.0)
+        self._bar.total = run.total_steps
         self._told = len(run.history.events)
-        self._drawn = time.monotonic()
         self._next_step_line = run.step + self._interval.count
 
     def __enter__(self) -> Progress:
-        if self._terminal:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
-
-            self._bar = Bar(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                auto_refresh=False,
-                transient=True,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task("training", total=self._run.total_steps, completed=self._run.step, note="")
-        elif self._notebook:
-            from IPython.display import display
-
-            self._display = display(_Text(""), display_id=True)  # type: ignore[no-untyped-call]
+        self._bar.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._bar.__exit__(kind, error, trace)
 
     def step(self, block: dict[str, Array]) -> None:
         """Show the newest flushed values, at most a few times a second."""
@@ -94,16 +59,13 @@ class Progress:
         if self._interval.unit == "steps":
             self._step_lines(block)
         self._events()
-        now = time.monotonic()
-        if now - self._drawn < _REDRAW:
-            return
-        self._drawn = now
-        self._draw(f"loss {block['smoothed'][-1]:.4f}")
+        if self._bar.is_due:
+            self._draw(f"loss {block['smoothed'][-1]:.4f}")
 
     def _step_lines(self, block: dict[str, Array]) -> None:
         for step, loss, smoothed in zip(block["step"], block["loss"], block["smoothed"], strict=True):
             if step >= self._next_step_line:
-                self._say(f"step {int(step)}  loss {loss:.4f}  smoothed {smoothed:.4f}")
+                self._bar.say(f"step {int(step)}  loss {loss:.4f}  smoothed {smoothed:.4f}")
                 self._next_step_line += self._interval.count
 
     def epoch(self, row: dict[str, float]) -> None:
@@ -113,50 +75,23 @@ class Progress:
         epochs = self._run.settings.epochs
         if self._interval.epoch_is_due(int(row["epoch"]), int(row["epoch"]) == epochs):
             rates = self._run.optimizer.param_groups[-1].get("lr")
-            self._say(epoch_line(row, epochs, None if rates is None else float(rates)))
+            self._bar.say(epoch_line(row, epochs, None if rates is None else float(rates)))
         self._events()
-        now = time.monotonic()
-        if now - self._drawn >= _REDRAW:
-            self._drawn = now
+        if self._bar.is_due:
             self._draw(f"loss {row['loss']:.4f}")
 
     def _events(self) -> None:
         events = self._run.history.events
         if self._run.settings.log_events:
             for step, kind, text in events[self._told :]:
-                self._say(f"step {step}  {kind}: {text}")
+                self._bar.say(f"step {step}  {kind}: {text}")
         self._told = len(events)
 
     def stopped(self, reason: str) -> None:
         """Say why training ended early."""
         if self._on:
-            self._say(f"stopped at step {self._run.step}: {reason}")
+            self._bar.say(f"stopped at step {self._run.step}: {reason}")
 
     def _draw(self, note: str) -> None:
         run = self._run
-        if self._bar is not None:
-            epoch = min(run.epoch + 1, run.settings.epochs)
-            self._bar.update(self._task, completed=run.step, note=note, description=f"epoch {epoch}")
-            self._bar.refresh()
-        elif self._display is not None:
-            of = f"/{run.total_steps}" if run.total_steps else ""
-            self._display.update(_Text("\n".join([*self._lines, f"step {run.step}{of}  {note}"])))
-
-    def _say(self, line: str) -> None:
-        if self._display is not None:
-            self._lines.append(line)
-            self._display.update(_Text("\n".join(self._lines)))
-        elif self._bar is not None:
-            self._bar.console.print(line, highlight=False, markup=False)
-        else:
-            print(line, flush=True)
-
-
-class _Text:
-    """Plain text that a notebook shows in place."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __repr__(self) -> str:
-        return self.text
+        self._bar.update(run.step, note, f"epoch {min(run.epoch + 1, run.settings.epochs)}")

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data import MemorySource, Split, split
+from ..draw import Bar
 from .cut import Cut
 from .landscape import Landscape
 from .partial import Partial
-from .progress import Bar
 from .statistics import reestimated_totals
 from .untouched import untouched
 from .ways import Way, choose, row_count, rows_of
@@ -78,7 +78,7 @@ def evaluate(
     started = time.perf_counter()
     partial = Partial() if partial is None else partial
     size = len(coordinates), batches or 1
-    with untouched(land.module), Bar(who, progress) as bar:
+    with untouched(land.module), Bar(who, progress, unit="rows·points/s") as bar:
         if batch_norm == "reestimated":
             way_name, reason, at_once = "one at a time", "batch statistics are estimated anew at every point", 1
             partial.start(*size, way_name)

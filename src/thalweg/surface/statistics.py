@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..data import Split, split
+from ..draw import Bar
 from ..objective import logits_of
 from .cut import Cut
 from .landscape import Landscape
 from .partial import Partial
-from .progress import Bar
 from .ways import row_count
 
 __all__ = ["normalisation_layers", "reestimated_totals"]
