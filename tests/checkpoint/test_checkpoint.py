@@ -109,19 +109,50 @@ def test_the_newest_complete_one_is_found(tmp_path: Path) -> None:
         latest(tmp_path / "checkpoints" / "nothing")
 
 
+def test_a_checkpoint_is_read_by_the_library_of_its_format(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    tensors = {
+        "b": torch.arange(3, dtype=torch.uint8),
+        "a": torch.randn(2, 3, dtype=torch.float64),
+        "c": torch.randn(5).bfloat16(),
+        "flag": torch.tensor([True, False]),
+        "é/π": torch.tensor(2.5),
+        "none": torch.zeros(0, 2),
+    }
+    folder = save(tmp_path / "one", tensors, {})
+    back = load_file(folder / "tensors.safetensors")
+    assert back.keys() == tensors.keys()
+    assert all(torch.equal(back[name], tensors[name]) and back[name].dtype is tensors[name].dtype for name in tensors)
+    with pytest.raises(TypeError, match=r"checkpoint: z is of torch.complex128, which safetensors files do not hold"):
+        save(tmp_path / "two", {"z": torch.zeros(2, dtype=torch.complex128)}, {})
+    assert not (tmp_path / "two").exists()
+
+
+def _rewrite(folder: Path, **changes: object) -> None:
+    """Write another manifest whose own sum is right, as another version would."""
+    from thalweg.checkpoint import manifest
+
+    document = json.loads((folder / "manifest.json").read_text()) | changes
+    document["sha256"] = manifest._sum(document)
+    (folder / "manifest.json").write_text(json.dumps(document))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "state.json").write_text("{"), r"state.json cannot be read .*damaged"),
-        (lambda folder: (folder / "state.json").write_text('{"format": 9}'), r"format 9 was found, .* reads format 1"),
-        (lambda folder: (folder / "state.json").write_text("[]"), r"format None was found"),
+        (lambda folder: (folder / "state.json").write_text("{"), r"state.json has 1 bytes and was written with"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), r"manifest.json cannot be read .*damaged"),
+        (lambda folder: (folder / "manifest.json").write_text("[]"), r"does not agree with its own sum"),
+        (lambda folder: (folder / "manifest.json").unlink(), r"manifest.json is missing, as it was in format 1"),
+        (lambda folder: _rewrite(folder, format=9), r"format 9 was found, this version reads format 2"),
+        (lambda folder: _rewrite(folder, files={"../secret": {}}), r"does not agree with its own sum"),
         (lambda folder: (folder / "state.json").unlink(), r"state.json is missing"),
-        (lambda folder: (folder / "tensors.safetensors").write_bytes(b"\0" * 9), r"tensors.safetensors cannot be read"),
         (
             lambda folder: (folder / "tensors.safetensors").write_bytes(
                 (folder / "tensors.safetensors").read_bytes()[:-3]
             ),
-            r"tensors.safetensors cannot be read .*damaged",
+            r"tensors.safetensors has 469 bytes and was written with 472; the file is damaged",
         ),
     ],
 )

@@ -5,8 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["sync_directory", "write_text", "write_whole"]
+__all__ = ["put", "rename", "sync_directory", "sync_file", "write_text", "write_whole"]
+
+
+def put(handle: BinaryIO, data: bytes | memoryview) -> None:
+    """Write all of *data*; every byte of a checkpoint goes through here."""
+    handle.write(data)
+
+
+def sync_file(handle: BinaryIO) -> None:
+    """Make the file's contents durable."""
+    handle.flush()
+    os.fsync(handle.fileno())
+
+
+def rename(old: Path, new: Path) -> None:
+    """Give *old* the name *new*, replacing a file of that name."""
+    old.replace(new)
 
 
 def sync_directory(path: Path) -> None:
@@ -30,7 +47,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
-        temporary.replace(path)
+        rename(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
