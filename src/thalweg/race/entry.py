@@ -84,7 +84,9 @@ class Entry:
         Raises:
             ValueError: a parameter that the rule cannot update.
         """
-        made, _ = build_groups(self.module, rule, no_decay=self.no_decay, overrides=self.overrides)
+        # Who takes no decay must not depend on whether this very rule has any: other members of its stack may.
+        decays = rule.with_hyper({"weight_decay": 0.1}) if getattr(rule, "weight_decay", None) == 0 else rule
+        made, _ = build_groups(self.module, decays, no_decay=self.no_decay, overrides=self.overrides)
         own, place = [], {}
         params = dict(self.module.named_parameters())
         for number, group in enumerate(made):
