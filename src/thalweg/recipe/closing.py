@@ -50,6 +50,7 @@ def close(
         parameters=sum(param.numel() for param in learner.module.parameters()),
         stopped=stopped[-1] if stopped and len(history.epochs) < recipe.train.epochs else "",
         resumed_at=resumed_at,
+        published=recipe.published,
     )
     write_text(directory / "summary.json", json.dumps(summary.to_dict(), indent=2) + "\n")
     write_figures(history, directory / "figures")

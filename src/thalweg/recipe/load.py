@@ -22,7 +22,7 @@ from .sections.train import Train, check
 __all__ = ["load"]
 
 _AT = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)")
-_TOP = ("name", "description", *SECTIONS)
+_TOP = ("name", "description", "published", *SECTIONS)
 
 
 def load(
@@ -151,14 +151,13 @@ def _checked(
                 complete[section] = run_check(value, place)
         except (ValueError, TypeError) as error:
             problems.append(str(error))
-    for key in ("name", "description"):
+    for key in ("name", "description", "published"):
         if not isinstance(given.get(key, ""), str):
             problems.append(f"{label}: {key} = {given[key]!r} is no text; write it in quotes.")
     if problems:
         raise ValueError("\n".join(problems))
-    return Recipe(
-        name=given.get("name", name), description=given.get("description", ""), **complete, source=label, notes=notes
-    )
+    texts = {key: given.get(key, "") for key in ("description", "published")}
+    return Recipe(name=given.get("name", name), **texts, **complete, source=label, notes=notes)
 
 
 def _check_table(value: Any, place: str, section: str) -> None:

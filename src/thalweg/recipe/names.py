@@ -14,7 +14,8 @@ from thalweg import data, loss, optim, schedule
 from thalweg.errors import did_you_mean, listing
 
 from .importing import import_object
-from .models import MLP, ConvNet, LinearModel
+from .language import characters, tinyshakespeare, translation
+from .models import MLP, ConvNet, Decoder, EncoderDecoder, LinearModel
 
 __all__ = ["NAMES", "NameTable", "Names"]
 
@@ -82,8 +83,20 @@ class Names:
 
 
 NAMES = Names(
-    model=NameTable("model", {"mlp": MLP, "linear": LinearModel, "convnet": ConvNet}),
-    data=NameTable("data set", data.NAMES),
+    model=NameTable(
+        "model",
+        {
+            "mlp": MLP,
+            "linear": LinearModel,
+            "convnet": ConvNet,
+            "decoder": Decoder,
+            "encoder-decoder": EncoderDecoder,
+        },
+    ),
+    data=NameTable(
+        "data set",
+        {**data.NAMES, "characters": characters, "tinyshakespeare": tinyshakespeare, "translation": translation},
+    ),
     optimizer=NameTable("optimizer", optim.NAMES, optim.ALIASES),
     schedule=NameTable("schedule", schedule.NAMES),
     loss=NameTable("loss", loss.NAMES, loss.ALIASES),

@@ -74,7 +74,7 @@ def apply(
     for text in overrides:
         keys, value = parse(text)
         section = keys[0]
-        if section in ("name", "description") and len(keys) == 1:
+        if section in ("name", "description", "published") and len(keys) == 1:
             changed[section] = value
             continue
         if section not in _SECTIONS:
@@ -99,7 +99,12 @@ def apply(
 
 
 def _retitle(before: Mapping[str, Any], after: dict[str, Any], touched: Mapping[str, list[str]]) -> None:
-    """Take the description away where another model, rule or data set makes it untrue; other data give the name."""
+    """Take away what another model, rule or data set makes untrue: the description, and the published figure, which
+    is of a size as well; other data give the name.
+    """
+    changed = any(before.get(section) != after.get(section) for section in ("model", "data"))
+    if changed and before.get("published") == after.get("published"):
+        after.pop("published", None)
     for section in ("model", "data", "optimizer"):
         old, new = _title(before.get(section)), _title(after.get(section))
         if section in touched and old != new:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from torch import nn
 
 from thalweg import data as datas
 
@@ -21,6 +24,7 @@ class Parts:
         feature_names: names of the columns, where there are any.
         image_shape: (channels, height, width) of a row that is an image.
         scaling: (mean, standard deviation) of the training rows, each **(p,)**, where the features were standardized.
+        show: (model, epoch) → text: what the model makes of these data, shown after each epoch; None: nothing.
     """
 
     name: str
@@ -31,6 +35,7 @@ class Parts:
     feature_names: tuple[str, ...] = ()
     image_shape: tuple[int, int, int] | None = None
     scaling: tuple[Any, Any] | None = None
+    show: Callable[[nn.Module, int], str] | None = None
 
     def __str__(self) -> str:
         words = []
@@ -70,6 +75,7 @@ def as_parts(made: Any, name: str, place: str) -> Parts:
             tuple(getattr(made, "classes", ())),
             tuple(getattr(made, "feature_names", ())),
             getattr(made, "image_shape", None),
+            show=getattr(made, "show", None),
         )
     if isinstance(made, tuple) and len(made) in (2, 3) and not any(hasattr(part, "shape") for part in made):
         return Parts(name, *made)

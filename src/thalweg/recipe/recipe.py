@@ -41,6 +41,7 @@ class Recipe:
     Attributes:
         name: what run directories begin with.
         description: one line.
+        published: what others report for the same task and size, with its source; stands beside the closing numbers.
         model, data, optimizer, schedule, loss, metrics: the sections.
         train: everything else that learner and fit take.
         source: where it was read, for messages.
@@ -56,6 +57,7 @@ class Recipe:
     loss: Mapping[str, Any]
     metrics: Mapping[str, Any]
     train: Train
+    published: str = ""
     source: str = field(default="recipe", compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
 
@@ -64,6 +66,8 @@ class Recipe:
         document: dict[str, Any] = {"name": self.name}
         if self.description:
             document["description"] = self.description
+        if self.published:
+            document["published"] = self.published
         for section in SECTIONS[:-1]:
             document[section] = plain(getattr(self, section))
         train = plain({entry.name: getattr(self.train, entry.name) for entry in fields(self.train)})

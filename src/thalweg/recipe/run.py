@@ -18,7 +18,9 @@ from .load import load
 from .names import NAMES, Names
 from .opening import opening
 from .overrides import parse
+from .parts import Parts
 from .recipe import Recipe
+from .samples import Samples
 from .summary import RunSummary
 
 __all__ = ["resume", "run"]
@@ -71,7 +73,14 @@ def run(
         if verbose:
             print(opening(recipe, learner, data, directory), end="\n\n", flush=True)
         begun = time.perf_counter()
-        learner.fit(data.train, valid=data.valid, run_dir=directory, verbose=verbose, **recipe.fit_arguments())
+        learner.fit(
+            data.train,
+            valid=data.valid,
+            run_dir=directory,
+            verbose=verbose,
+            hooks=_hooks(data, verbose),
+            **recipe.fit_arguments(),
+        )
     except BaseException:
         release(directory, is_new)
         raise
@@ -126,8 +135,20 @@ def resume(
     if texts:
         recipe.save(directory / "recipe.toml")
     begun = time.perf_counter()
-    learner.fit(data.train, valid=data.valid, resume=directory, verbose=verbose, **recipe.fit_arguments())
+    learner.fit(
+        data.train,
+        valid=data.valid,
+        resume=directory,
+        verbose=verbose,
+        hooks=_hooks(data, verbose),
+        **recipe.fit_arguments(),
+    )
     return closing.close(recipe, learner, data, directory, time.perf_counter() - begun, resumed_at=step)
+
+
+def _hooks(data: Parts, verbose: bool) -> list[Samples]:
+    """Return what shows the model's work after each epoch, where the data know how."""
+    return [] if data.show is None else [Samples(data.show, verbose)]
 
 
 def _recipe_of(directory: Path) -> Path:

@@ -1,4 +1,7 @@
-"""The sizes of a model that the data decide: ``inputs``, ``outputs`` and ``image_shape``."""
+"""The sizes of a model that the data decide: ``inputs``, ``outputs`` and ``image_shape``.
+
+Models of tokens call the first two ``context`` and ``vocab_size``.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ from .parts import Parts
 __all__ = ["SIZES", "Sizes", "sizes_of"]
 
 #: Arguments of a model that may be ``"auto"``.
-SIZES = ("inputs", "outputs", "image_shape")
+SIZES = ("inputs", "outputs", "image_shape", "context", "vocab_size")
+
+_SAME = {"context": "inputs", "vocab_size": "outputs"}
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,10 @@ class Sizes:
         Raises:
             ValueError: the data do not tell; the message says why.
         """
-        value = getattr(self, name)
+        size = _SAME.get(name, name)
+        value = getattr(self, size)
         if value is None:
-            raise ValueError(f"{who}: {name} = 'auto', but {self.why[name]}; write the number yourself.")
+            raise ValueError(f"{who}: {name} = 'auto', but {self.why[size]}; write the number yourself.")
         return value
 
 

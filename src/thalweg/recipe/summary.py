@@ -32,6 +32,7 @@ class RunSummary:
         parameters: numbers in the model.
         stopped: why it ended before the planned epochs, or an empty string.
         resumed_at: the step at which it was last gone on with, or None.
+        published: what others report for the same task and size, or an empty string.
     """
 
     recipe: str
@@ -46,6 +47,7 @@ class RunSummary:
     parameters: int
     stopped: str = ""
     resumed_at: int | None = None
+    published: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the summary as JSON-able data, metrics before losses; a number that is not finite is None.
@@ -65,6 +67,8 @@ class RunSummary:
             document["stopped"] = self.stopped
         if self.resumed_at is not None:
             document["resumed_at"] = self.resumed_at
+        if self.published:
+            document["published"] = self.published
         return document
 
     @classmethod
@@ -92,6 +96,7 @@ class RunSummary:
                 parameters=document["parameters"],
                 stopped=document.get("stopped", ""),
                 resumed_at=document.get("resumed_at"),
+                published=document.get("published", ""),
             )
         except (ValueError, KeyError, AttributeError) as error:
             raise ValueError(f"{path}: is no summary of a run ({error!r}); remove it, and resume the run.") from None
@@ -104,6 +109,8 @@ class RunSummary:
         if self.best:
             shown = {name.removeprefix("val_"): value for name, value in self.best.items() if name != "epoch"}
             rows.append((f"best, epoch {int(self.best['epoch'])}", _values(shown)))
+        if self.published:
+            rows.append(("published", self.published))
         epochs = "epoch" if self.epochs == 1 else "epochs"
         since = "" if self.resumed_at is None else f", since step {self.resumed_at:,}"
         rows.append(("time", f"{duration(self.seconds)}{since}; {self.steps:,} updates in {self.epochs} {epochs}"))

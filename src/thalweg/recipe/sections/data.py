@@ -81,7 +81,7 @@ def make(plain: Mapping[str, Any], place: str, names: Names, loss: Loss) -> Part
 
 def absolute(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return the section with its files' paths made absolute, as seen from *folder*."""
-    files = ("path", "valid", "test") if "path" in given else ()
+    files = ("path", "valid", "test") if "path" in given else ("file",)
     return {
         key: str((folder / value).absolute()) if key in files and isinstance(value, str) else value
         for key, value in given.items()
