@@ -59,9 +59,9 @@ def stream(
         filter: which rows: a ``pyarrow.compute`` expression, or ``[("price", ">", 0), …]``, all of which must hold.
             Not for ``.npy``.
         batch_size: rows per batch, of all ranks together.
-        shuffle: ``"block"``: blocks in random order, the rows of several blocks (about 32 MiB) permuted together;
-            ``"full"``: a random permutation of all rows, for files in which single rows can be reached; False: as they
-            lie.
+        shuffle: ``"block"``: blocks in random order, the rows of 32 blocks (of 24 KiB in local ``.npy``, else larger)
+            permuted together; ``"full"``: a random permutation of all rows, for files in which single rows can be
+            reached; False: as they lie.
         drop_last: whether to leave out a last batch that is not full.
         seed: of the order, any integer.
         memory: what the buffers may take, as ``"512 MiB"`` or in bytes.

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from .buffers import Buffers
 from .order import EpochOrder, Window
 from .read_ahead import read_ahead
-from .rows import Rows, cut, take
-from .table import RowTable, TableReader
+from .rows import Rows, cut, is_finite, take
+from .table import RowTable, TableReader, Tile
 
 __all__ = ["Span", "check_rows", "feed"]
 
 Integers = NDArray[np.int64]
 
+_SLOW = 2e-9  # seconds per byte: what is slower than 500 MB/s does not come from the page cache
 _WINDOWS_ALIVE = 2  # one is read while rows are taken from the other
 
 
@@ -31,25 +33,34 @@ class Span:
     picked: Integers | None = None
 
 
-def feed(table: RowTable, order: EpochOrder, spans: Iterable[Span]) -> Iterator[Rows]:
-    """Yield the rows of every span, in buffers that are not used again.
+def feed(table: RowTable, order: EpochOrder, spans: Sequence[Span], buffers: Buffers, slots: int) -> Iterator[Rows]:
+    """Yield the rows of every span, in buffers that are used again when nobody holds rows of them any more.
+
+    Mapped files: rows are copied from the system's page cache when they are asked for, into a core's cache, where they
+    are used next; the system is told what comes next and reads it ahead. A thread would contend for Python's lock with
+    the one that trains, and cost more than the copy. Others: a thread reads, decodes and copies up to *slots* spans
+    ahead.
 
     Raises:
         ValueError: a value is NaN or infinite, with file, row and column; a file is damaged or has changed.
     """
-    straight = order.order.shuffle is False
-    with table.reader() as reader:
-        if table.is_mapped or order.order.shuffle == "full" or straight:
-            fill = _Straight(reader, order) if straight else _Gathered(reader, order)
-            for span in spans:
-                yield _checked(table, order, span, fill(span))
-        else:
-            windows = _Windows(table, reader, order)
-            try:
-                for span in spans:
-                    yield _checked(table, order, span, windows(span))
-            finally:
-                windows.close()
+
+    def make() -> Iterator[Rows]:
+        with table.reader() as reader:
+            yield from _made(reader, order, spans, buffers)
+
+    return make() if table.is_mapped else read_ahead(make, slots)
+
+
+def _made(reader: TableReader, order: EpochOrder, spans: Sequence[Span], buffers: Buffers) -> Iterator[Rows]:
+    kind = order.order.shuffle
+    fill = (_Windows if kind == "block" else _Gathered if kind == "full" else _Straight)(reader, order, buffers)
+    try:
+        for span in spans:
+            rows = fill(span)
+            yield rows if fill.is_known_finite else _checked(reader.table, order, span, rows)
+    finally:
+        fill.close()
 
 
 def _checked(table: RowTable, order: EpochOrder, span: Span, rows: Rows) -> Rows:
@@ -63,79 +74,104 @@ def _checked(table: RowTable, order: EpochOrder, span: Span, rows: Rows) -> Rows
 class _Straight:
     """Spans in the order of the files."""
 
-    def __init__(self, reader: TableReader, order: EpochOrder) -> None:
-        self.reader, self.order = reader, order
+    is_known_finite = False
+
+    def __init__(self, reader: TableReader, order: EpochOrder, buffers: Buffers) -> None:
+        self.reader, self.order, self.empty = reader, order, buffers.empty
 
     def __call__(self, span: Span) -> Rows:
-        layout, count = self.reader.table.layout, span.stop - span.start
+        count = span.stop - span.start
+        if self.reader.table.is_mapped and span.stop < self.order.order.n:
+            self.reader.will_need([(span.stop, min(span.stop + 4 * count, self.order.order.n))])
         if span.picked is None:
-            out = layout.empty(count)
+            out = self.empty(count)
             self.reader.read(span.start, span.stop, out)
             return out
-        out = layout.empty(len(span.picked))
+        out = self.empty(len(span.picked))
         if self.reader.table.is_mapped:
             self.reader.gather(span.picked + span.start, out)
         else:
-            whole = layout.empty(count)
+            whole = self.reader.table.layout.empty(count)
             self.reader.read(span.start, span.stop, whole)
             take(whole, span.picked, out)
         return out
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 class _Gathered:
-    """Spans of single rows out of mapped files."""
+    """Spans of single rows."""
 
-    def __init__(self, reader: TableReader, order: EpochOrder) -> None:
-        self.reader, self.order = reader, order
+    is_known_finite = False
+
+    def __init__(self, reader: TableReader, order: EpochOrder, buffers: Buffers) -> None:
+        self.reader, self.order, self.empty = reader, order, buffers.empty
 
     def __call__(self, span: Span) -> Rows:
         rows = self.order.rows(span.start, span.stop)
         rows = rows if span.picked is None else rows[span.picked]
-        out = self.reader.table.layout.empty(len(rows))
+        out = self.empty(len(rows))
         self.reader.gather(rows, out)
         return out
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 class _Windows:
-    """Spans out of windows that are read into two buffers in turn, on a thread of their own."""
+    """Spans out of windows of blocks.
 
-    def __init__(self, table: RowTable, reader: TableReader, order: EpochOrder) -> None:
-        self.table, self.reader, self.order = table, reader, order
+    Where the files are mapped, a window fits into a core's cache and is read on this thread: rows are then taken out of
+    the cache, at a third of the time that random reads of the mapped pages would need. Elsewhere one window is read on
+    a thread of its own while rows are taken from the other.
+    """
+
+    def __init__(self, reader: TableReader, order: EpochOrder, buffers: Buffers) -> None:
+        self.reader, self.order, self.empty = reader, order, buffers.empty
         largest = int(np.diff(order.starts).max())
-        self._buffers = [table.layout.empty(largest) for _ in range(_WINDOWS_ALIVE)]
-        self._stream: Iterator[tuple[Window, Rows]] | None = None
-        self._now: tuple[Window, Rows] | None = None
+        self._near = reader.table.is_mapped
+        self._tiles = [reader.tile(largest) for _ in range(1 if self._near else _WINDOWS_ALIVE)]
+        self._stream: Iterator[tuple[Window, Tile]] | None = None
+        self._now: tuple[Window, Tile] | None = None
+        self.is_known_finite = False
 
-    def _read(self, first: int) -> Iterator[tuple[Window, Rows]]:
+    def _read(self, first: int) -> Iterator[tuple[Window, Tile]]:
+        slow, size = self._near, self.reader.table.layout.row_bytes
         for turn, number in enumerate(range(first, len(self.order.starts) - 1)):
-            window, buffer = self.order.window(number), self._buffers[turn % _WINDOWS_ALIVE]
-            done = 0
-            for start, stop in window.blocks:
-                self.reader.read(start, stop, cut(buffer, done, done + stop - start))
-                done += stop - start
-            yield window, buffer
+            window, tile = self.order.window(number), self._tiles[turn % len(self._tiles)]
+            if slow and number + 2 < len(self.order.starts):
+                self.reader.will_need(self.order.blocks(number + 1))
+            began = time.perf_counter()
+            tile.load(window.blocks)
+            # A hint per block costs as much as copying it, so that hints are given only where the disk is read.
+            slow = self._near and time.perf_counter() - began > _SLOW * size * (window.stop - window.start)
+            yield window, tile
 
-    def _at(self, position: int) -> tuple[Window, Rows]:
+    def _at(self, position: int) -> tuple[Window, Tile]:
         """Return the window that holds *position*; positions only grow."""
         if self._stream is None:
             first = self.order.window_of(position)
-            self._stream = read_ahead(lambda: self._read(first), _WINDOWS_ALIVE)
+            self._stream = self._read(first) if self._near else read_ahead(lambda: self._read(first), _WINDOWS_ALIVE)
         while self._now is None or self._now[0].stop <= position:
             self._now = None
             self._now = next(self._stream)
         return self._now
 
     def __call__(self, span: Span) -> Rows:
-        layout = self.table.layout
-        out = layout.empty(span.stop - span.start if span.picked is None else len(span.picked))
+        out = self.empty(span.stop - span.start if span.picked is None else len(span.picked))
         position, done = span.start, 0
+        self.is_known_finite = True
         while position < span.stop:
-            window, buffer = self._at(position)
+            window, tile = self._at(position)
+            self.is_known_finite = self.is_known_finite and tile.is_finite
             stop = min(span.stop, window.stop)
-            offsets = np.arange(position, stop) if span.picked is None else _within(span, position, stop)
-            index = offsets - window.start
-            index = index if window.index is None else window.index[index]
-            take(buffer, index, cut(out, done, done + len(index)))
+            assert window.index is not None, "blocks are in windows only where their rows are permuted"
+            if span.picked is None:
+                index = window.index[position - window.start : stop - window.start]
+            else:
+                index = window.index[_within(span, position, stop) - window.start]
+            tile.take(index, cut(out, done, done + len(index)))
             position, done = stop, done + len(index)
         return out
 
@@ -152,14 +188,8 @@ def _within(span: Span, start: int, stop: int) -> Integers:
 
 
 def _is_finite(rows: Rows) -> bool:
-    """Return whether all values are finite; one pass: a sum is finite only if its terms are."""
-    for values in rows:
-        # Huge values may overflow the sum, so that False only means that they must be looked at one by one.
-        if values is not None and values.dtype.kind == "f" and values.size:
-            total = torch.from_numpy(values).sum()
-            if not bool(torch.isfinite(total)):
-                return False
-    return True
+    """Return whether all values are finite and no weight is negative: NaN and infinities show in the extremes."""
+    return all(values is None or is_finite(values) for values in rows) and (rows.w is None or rows.w.min() >= 0)
 
 
 def check_rows(table: RowTable, rows: Rows, row_of: Callable[[int], int]) -> None:
@@ -173,7 +203,7 @@ def check_rows(table: RowTable, rows: Rows, row_of: Callable[[int], int]) -> Non
     Raises:
         ValueError: with value, column, row and file.
     """
-    if _is_finite(rows) and (rows.w is None or not (rows.w < 0).any()):
+    if _is_finite(rows):
         return
     names: dict[str, Any] = {"x": table.layout.features, "y": "the target", "w": "the weight"}
     for part, values in rows._asdict().items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +13,15 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from .files import WHO, File
-from .rows import Rows
-from .table import Part, PartReader
+from .rows import Rows, cut, is_finite
+from .table import Part, PartReader, Tile
 
 __all__ = ["Npy", "NpyPart", "read_header"]
 
 Array = NDArray[Any]
 Columns = slice | list[int]
+
+_PICKED_BYTES = 256 << 10
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ class NpyPart(Part):
         self.n = x.shape[0]
         files = {part.file.path: part.file for part in (x, *(pair[0] for pair in (y, w) if pair is not None))}
         self.is_mapped = self.is_seekable = all(file.is_local for file in files.values())
+        self.block_bytes = 24 << 10 if self.is_mapped else 1 << 20  # 32 of the small ones fit into a core's cache
         self.identity = " ".join(file.identity for file in files.values())
 
     def open(self) -> PartReader:
@@ -119,9 +123,16 @@ class NpyReader(PartReader):
 
     def __init__(self, part: NpyPart) -> None:
         self._matrices: dict[str, _Mapped | _Positioned] = {}
-        self._x = (self._matrix(part.x), part.columns)
-        self._y = None if part.y is None else (self._matrix(part.y[0]), part.y[1])
-        self._w = None if part.w is None else (self._matrix(part.w[0]), part.w[1])
+        self._places = [
+            None if place is None else (self._matrix(place[0]), place[1])
+            for place in ((part.x, part.columns), part.y, part.w)
+        ]
+        self.is_weighted = part.w is not None
+        # Views of the mapped columns: most reads are then one slice and one copy for each of x, y and w.
+        self._views = [
+            matrix.array[:, columns] if isinstance(matrix, _Mapped) and not isinstance(columns, list) else None
+            for matrix, columns in (place for place in self._places if place is not None)
+        ]
 
     def _matrix(self, npy: Npy) -> _Mapped | _Positioned:
         path = npy.file.path
@@ -130,14 +141,51 @@ class NpyReader(PartReader):
         return self._matrices[path]
 
     def _fill(self, into: Rows, raw: dict[int, Array]) -> None:
-        for place, target in ((self._x, into.x), (self._y, into.y), (self._w, into.w)):
+        for place, target in zip(self._places, into, strict=True):
             if place is not None and target is not None:
                 values = raw[id(place[0])]
                 if values is not target:
                     target[...] = values[:, place[1]]
 
     def read(self, start: int, stop: int, into: Rows) -> None:
-        self._fill(into, {id(matrix): matrix.rows(start, stop) for matrix in self._matrices.values()})
+        self.read_blocks([(start, stop)], into)
+
+    def read_blocks(self, blocks: Sequence[tuple[int, int]], into: Rows) -> None:
+        targets = [target for target in into if target is not None]
+        views = [view for view in self._views if view is not None]
+        done = 0
+        if len(views) == len(targets):
+            for start, stop in blocks:
+                past = done + stop - start
+                for view, target in zip(views, targets, strict=True):
+                    target[done:past] = view[start:stop]
+                done = past
+            return
+        for start, stop in blocks:
+            past = done + stop - start
+            raw = {id(matrix): matrix.rows(start, stop) for matrix in self._matrices.values()}
+            self._fill(cut(into, done, past), raw)
+            done = past
+
+    def views(self, start: int, stop: int, like: Rows) -> Rows | None:
+        """Return the rows without a copy; None where they must be converted."""
+        wanted = [target for target in like if target is not None]
+        views = [view[start:stop] for view in self._views if view is not None]
+        if [view.dtype for view in views] != [target.dtype for target in wanted]:
+            return None
+        found = iter(views)
+        parts: list[Any] = [None if target is None else next(found) for target in like]
+        return Rows(*parts)
+
+    def will_need(self, blocks: Sequence[tuple[int, int]]) -> None:
+        for matrix in self._matrices.values():
+            if isinstance(matrix, _Mapped):
+                matrix.will_need(blocks)
+
+    def tile(self, rows: int) -> Tile | None:
+        single = len(self._matrices) == 1
+        matrix = next(iter(self._matrices.values()))
+        return NpyTile(self, matrix, rows) if single and isinstance(matrix, _Mapped) else None
 
     def gather(self, rows: NDArray[np.int64], into: Rows) -> None:
         raw: dict[int, Array] = {}
@@ -148,22 +196,71 @@ class NpyReader(PartReader):
 
     def _straight(self, matrix: Any, into: Rows) -> Array | None:
         """Return the array of *into* that takes the rows of *matrix* whole and unconverted, if there is one."""
-        users = [place for place in (self._x, self._y, self._w) if place is not None and place[0] is matrix]
-        whole = len(users) == 1 and users[0] is self._x and self._x[1] == slice(None)
+        users = [place for place in self._places if place is not None and place[0] is matrix]
+        whole = len(users) == 1 and users[0] is self._places[0] and users[0][1] == slice(None)
         return into.x if whole and into.x.dtype == matrix.dtype and into.x.flags.c_contiguous else None
 
+    def split(self, values: Array, into: Rows) -> None:
+        """Copy whole rows of the only file to *into*."""
+        for place, target in zip(self._places, into, strict=True):
+            if place is not None and target is not None:
+                target[...] = values[:, place[1]]
+
     def close(self) -> None:
+        self._views.clear()
         for matrix in self._matrices.values():
             matrix.close()
         self._matrices.clear()
 
 
+class NpyTile(Tile):
+    """Blocks of one mapped file as they lie there; columns are parted only when rows are taken, out of the cache."""
+
+    def __init__(self, reader: NpyReader, matrix: _Mapped, rows: int) -> None:
+        self._from = reader
+        self._source = matrix.array
+        width = matrix.array.shape[1]
+        self._laid = np.empty((rows, width), matrix.dtype)
+        self._picked = np.empty((max(1, _PICKED_BYTES // (width * matrix.dtype.itemsize)), width), matrix.dtype)
+
+    def load(self, blocks: Sequence[tuple[int, int]]) -> None:
+        self._lay(blocks)
+        # Once per window and in the cache, all columns at once; a weight's sign is looked at with its batch.
+        count = sum(stop - start for start, stop in blocks)
+        self.is_finite = not self._from.is_weighted and is_finite(self._laid[:count])
+
+    def _lay(self, blocks: Sequence[tuple[int, int]]) -> None:
+        size = blocks[0][1] - blocks[0][0]
+        if all(start % size == 0 and stop - start == size for start, stop in blocks):
+            width = self._source.shape[1]
+            count = len(self._source) // size
+            whole = self._source[: count * size].reshape(count, size * width)
+            laid = self._laid[: len(blocks) * size].reshape(len(blocks), size * width)
+            np.take(whole, [start // size for start, _ in blocks], axis=0, out=laid, mode="clip")
+            return
+        done = 0
+        for start, stop in blocks:
+            self._laid[done : done + stop - start] = self._source[start:stop]
+            done += stop - start
+
+    def take(self, index: NDArray[np.int64], into: Rows) -> None:
+        step = len(self._picked)
+        for start in range(0, len(index), step):
+            some = index[start : start + step]
+            picked = self._picked[: len(some)]
+            np.take(self._laid, some, axis=0, out=picked, mode="clip")
+            self._from.split(picked, cut(into, start, start + len(some)))
+
+
 class _Mapped:
-    """The values of a local file as an array over its pages; nothing is read before it is touched."""
+    """The values of a local file as an array over its pages; nothing is read before it is touched.
+
+    The mapping is private: whoever writes into a view of it changes memory of the process, never the file.
+    """
 
     def __init__(self, npy: Npy) -> None:
         with npy.file.open() as opened:
-            self._map = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+            self._map = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
         count = math.prod(npy.shape)
         if len(self._map) < npy.offset + count * npy.dtype.itemsize:
             raise ValueError(
@@ -173,10 +270,20 @@ class _Mapped:
         values = np.frombuffer(self._map, npy.dtype, count, npy.offset)
         self.array = values.reshape(npy.shape[0], npy.width)
         self.dtype = npy.dtype
+        self._offset, self._row_bytes = npy.offset, npy.width * npy.dtype.itemsize
         self._scratch = np.empty((0, npy.width), npy.dtype)
 
     def rows(self, start: int, stop: int) -> Array:
         return self.array[start:stop]
+
+    def will_need(self, blocks: Sequence[tuple[int, int]]) -> None:
+        advice = getattr(mmap, "MADV_WILLNEED", None)
+        if advice is None:
+            return
+        size, page = self._row_bytes, mmap.PAGESIZE
+        for start, stop in blocks:
+            first = (self._offset + start * size) // page * page
+            self._map.madvise(advice, first, self._offset + stop * size - first)
 
     def take(self, rows: NDArray[np.int64], into: Array | None) -> Array:
         if into is None:

@@ -9,12 +9,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..permutation import epoch_key, permutation
+from ..permutation import epoch_key, mix32, permutation
 from .permutation import KeyedPermutation
 
 __all__ = ["EpochOrder", "Order", "Shuffle", "Window"]
 
 Integers = NDArray[np.int64]
+_PERMUTATIONS = 16
 Shuffle = Literal["block", "full", False]
 
 
@@ -79,6 +80,7 @@ class EpochOrder:
     def __init__(self, order: Order, epoch: int) -> None:
         self.order = order
         self.number = epoch
+        self._permutations: dict[tuple[int, int], Integers] = {}
         self._last: tuple[int, Integers] | None = None  # the window that `rows` looked at last
 
     @cached_property
@@ -103,15 +105,29 @@ class EpochOrder:
 
     def window(self, number: int) -> Window:
         """Return a window by its number, 0 … windows − 1."""
+        start, stop = int(self.starts[number]), int(self.starts[number + 1])
+        index = self._within(stop - start, number) if self.order.shuffle == "block" else None
+        return Window(start, stop, self.blocks(number), index)
+
+    def blocks(self, number: int) -> list[tuple[int, int]]:
+        """Return the row ranges of a window, (first, past the last), in the order in which they are read."""
         size = self.order.window
         chosen = self._blocks[number * size : (number + 1) * size]
         first, past = self.order.bounds[chosen], self.order.bounds[chosen + 1]
-        start, stop = int(self.starts[number]), int(self.starts[number + 1])
-        index = None
-        if self.order.shuffle == "block":
-            key = epoch_key(self.order.seed, self.number) | 1 << 32  # another seed than that of any epoch in memory
-            index = permutation(stop - start, key, number).numpy()
-        return Window(start, stop, list(zip(first.tolist(), past.tolist(), strict=True)), index)
+        return list(zip(first.tolist(), past.tolist(), strict=True))
+
+    def _within(self, count: int, number: int) -> Integers:
+        """Return the permutation within a window of *count* rows: one of sixteen that are drawn for the epoch.
+
+        The blocks of a window are a random choice already; a permutation of its own for every window would cost as
+        much as copying its rows.
+        """
+        key = epoch_key(self.order.seed, self.number)
+        chosen = mix32(key ^ number) % _PERMUTATIONS
+        if (count, chosen) not in self._permutations:
+            # Of 2**32 + key: another seed than that of any epoch of data in memory.
+            self._permutations[count, chosen] = permutation(count, key | 1 << 32, chosen).numpy()
+        return self._permutations[count, chosen]
 
     def rows(self, start: int, stop: int) -> Integers:
         """Return the row numbers at the positions *start* … *stop* − 1."""

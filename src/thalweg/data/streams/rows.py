@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Layout", "Rows", "cut", "take", "tensors"]
+__all__ = ["Layout", "Rows", "aligned", "cut", "is_finite", "take", "tensors"]
 
 Array = NDArray[Any]
 
@@ -50,19 +50,42 @@ class Layout:
         target = 0 if self.targets is None else max(1, self.targets) * self.target_dtype.itemsize
         return (len(self.features) + self.weighted) * self.dtype.itemsize + target
 
+    def size(self, count: int) -> int:
+        """Return the bytes that `over` needs for *count* rows: each array begins at a multiple of 64 bytes."""
+        return sum(_padded(math.prod(shape) * dtype.itemsize) for shape, dtype in self._arrays(count) if shape)
+
+    def over(self, memory: Array, count: int) -> Rows:
+        """Return *count* rows in *memory*, bytes that begin at a multiple of 64."""
+        found: list[Any] = []
+        offset = 0
+        for shape, dtype in self._arrays(count):
+            found.append(np.ndarray(shape, dtype, memory.data, offset) if shape else None)
+            offset += _padded(math.prod(shape) * dtype.itemsize) if shape else 0
+        return Rows(*found)
+
     def empty(self, count: int) -> Rows:
-        """Return buffers of *count* rows, aligned as torch's own tensors are."""
-        x = _empty((count, len(self.features)), self.dtype)
-        y = None
-        if self.targets is not None:
-            y = _empty((count, self.targets) if self.targets else (count,), self.target_dtype)
-        return Rows(x, y, _empty((count,), self.dtype) if self.weighted else None)
+        """Return *count* rows of their own."""
+        return self.over(aligned(self.size(count)), count)
+
+    def _arrays(self, count: int) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Return shape and type of x, y and w; () for what is not there."""
+        target = () if self.targets is None else (count, self.targets) if self.targets else (count,)
+        return [
+            ((count, len(self.features)), self.dtype),
+            (target, self.target_dtype),
+            ((count,) if self.weighted else (), self.dtype),
+        ]
 
 
-def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    names = {"float32": torch.float32, "float64": torch.float64, "int64": torch.int64}
-    array: Array = torch.empty(shape, dtype=names[dtype.name]).numpy()
-    return array
+def _padded(size: int) -> int:
+    return -(-size // 64) * 64
+
+
+def aligned(size: int) -> NDArray[np.uint8]:
+    """Return *size* bytes that begin at a multiple of 64, as torch's own tensors do."""
+    raw = np.empty(size + 64, np.uint8)
+    shift = -raw.ctypes.data % 64
+    return raw[shift : shift + size]
 
 
 def cut(rows: Rows, start: int, stop: int) -> Rows:
@@ -91,3 +114,13 @@ def tensors(rows: Rows, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
     if len(shape) != 1:
         x = x.view(len(rows.x), *shape) if math.prod(shape) else x
     return (x, *(torch.from_numpy(part) for part in rows[1:] if part is not None))
+
+
+def is_finite(values: Array) -> bool:
+    """Return whether no value is NaN or infinite: both show in the extremes.
+
+    NumPy's reductions run on one thread; torch's would start a pool of threads of their own on a reading thread.
+    """
+    if values.dtype.kind != "f" or not values.size:
+        return True
+    return math.isfinite(values.min()) and math.isfinite(values.max())

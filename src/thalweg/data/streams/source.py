@@ -13,6 +13,7 @@ from torch import Tensor
 from ..base import Source
 from ..batch import Batch, to_device
 from ..settings import check_settings, check_start, check_state, count_steps
+from .buffers import Buffers
 from .feed import Span, check_rows, feed
 from .order import Order, Shuffle
 from .ranks import share_of
@@ -23,10 +24,9 @@ from .table import RowTable
 __all__ = ["StreamSource"]
 
 WHO = "data.stream"
-GATHER_BYTES = 384 << 10  # small batches are gathered several at once, up to so many bytes
-BLOCK_BYTES = 1 << 20
-WINDOW_BYTES = 32 << 20
-PASS_BYTES = 4 << 20  # of one block of `StreamSource.blocks`
+GATHER_BYTES = 384 << 10  # batches are made several at once, up to so many bytes
+BLOCKS = 32  # per window, where that many fit
+PASS_BYTES = 16 << 20  # of one block of `StreamSource.blocks`, enough for threads to share
 _ALIVE = 4  # gathers made or in use at a time
 
 
@@ -88,8 +88,8 @@ class StreamSource(Source):
 
     def _ordered(self, row_bytes: int) -> tuple[Order, int]:
         """Return the order, and the rows per block; both must not fill more than an eighth of the memory."""
-        window_bytes = min(WINDOW_BYTES, self.memory // 8)
-        block_rows = max(1, min(BLOCK_BYTES, window_bytes // 8) // row_bytes)
+        window_bytes = min(BLOCKS * self.table.block_bytes, self.memory // 8)
+        block_rows = max(1, window_bytes // BLOCKS // row_bytes)
         bounds = self.table.bounds(block_rows)
         sizes = np.diff(bounds)
         window = max(1, int(window_bytes // (row_bytes * sizes.mean())))
@@ -148,8 +148,10 @@ class StreamSource(Source):
         if not groups:
             return
         spans = [self._span(group) for group in groups]
-        alive = max(2, min(_ALIVE, self.memory // 8 // max(1, self._together * self.batch_size * self._row_bytes)))
-        stream = read_ahead(lambda: feed(self.table, self._order.epoch(epoch), spans), alive)
+        most = max(span.stop - span.start for span in spans)
+        alive = max(2, min(_ALIVE, self.memory // 8 // max(1, most * self._row_bytes)))
+        buffers = Buffers(self.table.layout, most)
+        stream = feed(self.table, self._order.epoch(epoch), spans, buffers, alive)
         on_host = self.device.type == "cpu"
         for group, rows in zip(groups, stream, strict=True):
             start = 0
@@ -209,8 +211,10 @@ class StreamSource(Source):
     def blocks(self, *, check: bool = True) -> Iterator[tuple[Array, Array | None, Array | None]]:
         """Yield all rows once, in the order of the files, as (x **(m, D)**, y **(m,)** or **(m, K)**, w **(m,)**).
 
-        Blocks are read ahead into a few buffers that are used again: an array is valid until the next one is asked
-        for. All ranks read all rows. y and w are None where the stream has none; integer targets come as *dtype*.
+        Local ``.npy`` files of the right type come as views of the mapped file (rows may then be more than D values
+        apart). All others are read ahead on a thread into a few buffers that are used again, so that an array is valid
+        until the next one is asked for. All ranks read all rows. y and w are None where the stream has none;
+        integer targets come as *dtype*.
 
         Args:
             check: look for NaN and infinities, as batches do; without, it is for the caller to see them in its sums
@@ -220,16 +224,18 @@ class StreamSource(Source):
         yield from self._pass(count, check)
 
     def _pass(self, count: int, check: bool) -> Iterator[tuple[Array, Array | None, Array | None]]:
-        buffers = [self.table.layout.empty(count) for _ in range(3)]
+        alive = 1 if self.table.is_mapped else 3
+        buffers = [self.table.layout.empty(count) for _ in range(alive)]
 
         def read() -> Iterator[tuple[int, Rows]]:
             with self.table.reader() as reader:
                 for turn, start in enumerate(range(0, self.n, count)):
-                    rows = cut(buffers[turn % 3], 0, min(count, self.n - start))
-                    reader.read(start, start + len(rows.x), rows)
-                    yield start, rows
+                    stop = min(start + count, self.n)
+                    if self.table.is_mapped and stop < self.n:
+                        reader.will_need([(stop, min(stop + 4 * count, self.n))])
+                    yield start, reader.view_or_read(start, stop, cut(buffers[turn % alive], 0, stop - start))
 
-        for start, rows in read_ahead(read, 3):
+        for start, rows in read() if self.table.is_mapped else read_ahead(read, alive):
             if check:
                 self._check(rows, start)
             y = rows.y if rows.y is None or rows.y.dtype.kind == "f" else rows.y.astype(rows.x.dtype)

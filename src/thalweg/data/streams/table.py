@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .rows import Layout, Rows, cut
+from .rows import Layout, Rows, cut, take
 
-__all__ = ["Part", "PartReader", "RowTable", "TableReader"]
+__all__ = ["Part", "PartReader", "RowTable", "TableReader", "Tile"]
 
 Integers = NDArray[np.int64]
 
@@ -26,7 +26,8 @@ class Part(ABC):
         units: the bounds of what must be decoded as a whole (row groups, record batches), from 0 to n; None where
             any row can be reached at once.
         is_seekable: whether single rows can be gathered.
-        is_mapped: whether they are gathered as fast as whole blocks are read, so that no block need be copied first.
+        is_mapped: whether the rows lie as such in mapped memory, so that small blocks are as fast as large ones.
+        block_bytes: from which size on a block is read at full speed.
         identity: what must be the same when a run is resumed.
     """
 
@@ -35,6 +36,7 @@ class Part(ABC):
     units: Integers | None
     is_seekable: bool
     is_mapped: bool
+    block_bytes: int
     identity: str
 
     @abstractmethod
@@ -49,12 +51,56 @@ class PartReader(ABC):
     def read(self, start: int, stop: int, into: Rows) -> None:
         """Fill *into* with the rows *start* … *stop* − 1 of the file."""
 
+    def read_blocks(self, blocks: Sequence[tuple[int, int]], into: Rows) -> None:
+        """Fill *into* with the rows of *blocks*, (first, past the last) each, one after another."""
+        done = 0
+        for start, stop in blocks:
+            self.read(start, stop, cut(into, done, done + stop - start))
+            done += stop - start
+
+    def views(self, start: int, stop: int, like: Rows) -> Rows | None:
+        """Return the rows where they lie, if that is in the types of *like*; else None."""
+        return None
+
+    def will_need(self, blocks: Sequence[tuple[int, int]]) -> None:  # noqa: B027 - a hint that most cannot use
+        """Tell the system that *blocks* will be read soon; it reads them while this thread goes on."""
+
+    def tile(self, rows: int) -> Tile | None:
+        """Return a tile of up to *rows* rows that is faster than the common one, or None."""
+        return None
+
     def gather(self, rows: Integers, into: Rows) -> None:
         """Fill *into* with the rows *rows* of the file, in any order; only where the part is seekable."""
         raise NotImplementedError
 
     def close(self) -> None:  # noqa: B027 - most readers have nothing to give back
         """Give back what is open."""
+
+
+class Tile:
+    """Blocks laid one after another, out of which rows are taken.
+
+    Args:
+        reader: what reads the blocks.
+        rows: the most rows of all blocks together.
+
+    Attributes:
+        is_finite: whether all values that were loaded are known to be finite and no weight to be negative.
+    """
+
+    is_finite = False
+
+    def __init__(self, reader: TableReader, rows: int) -> None:
+        self._reader = reader
+        self._rows = reader.table.layout.empty(rows)
+
+    def load(self, blocks: Sequence[tuple[int, int]]) -> None:
+        """Read *blocks*, (first, past the last) each."""
+        self._reader.read_blocks(blocks, self._rows)
+
+    def take(self, index: Integers, into: Rows) -> None:
+        """Copy the rows at the places *index* to *into*."""
+        take(self._rows, index, into)
 
 
 class RowTable:
@@ -80,8 +126,13 @@ class RowTable:
 
     @property
     def is_mapped(self) -> bool:
-        """Whether single rows are gathered as fast as blocks are read."""
+        """Whether the rows lie as such in mapped memory."""
         return all(part.is_mapped for part in self.parts)
+
+    @property
+    def block_bytes(self) -> int:
+        """From which size on a block is read at full speed."""
+        return max(part.block_bytes for part in self.parts)
 
     @property
     def is_seekable(self) -> bool:
@@ -127,11 +178,12 @@ class TableReader:
         self._open.clear()
 
     def _part(self, number: int) -> PartReader:
-        if number not in self._open:
-            if len(self._open) >= self._MOST_OPEN:
+        found = self._open.get(number)
+        if found is None:
+            if len(self._open) >= self._MOST_OPEN and not self.table.is_mapped:
                 self._open.pop(next(iter(self._open))).close()
-            self._open[number] = self.table.parts[number].open()
-        return self._open[number]
+            found = self._open[number] = self.table.parts[number].open()
+        return found
 
     def read(self, start: int, stop: int, into: Rows) -> None:
         """Fill *into* with the rows *start* … *stop* − 1."""
@@ -143,6 +195,44 @@ class TableReader:
             if count:
                 self._part(number).read(start - first, start - first + count, cut(into, done, done + count))
             start, done, number = start + count, done + count, number + 1
+
+    def read_blocks(self, blocks: Sequence[tuple[int, int]], into: Rows) -> None:
+        """Fill *into* with the rows of *blocks*, (first, past the last) each, one after another."""
+        if len(self.table.parts) == 1:
+            self._part(0).read_blocks(blocks, into)
+            return
+        done = 0
+        for start, stop in blocks:
+            self.read(start, stop, cut(into, done, done + stop - start))
+            done += stop - start
+
+    def will_need(self, blocks: Sequence[tuple[int, int]]) -> None:
+        """Tell the system that *blocks* will be read soon."""
+        for start, stop in blocks:
+            for number in self._numbers(start, stop):
+                first, past = int(self.table.offsets[number]), int(self.table.offsets[number + 1])
+                self._part(number).will_need([(max(start, first) - first, min(stop, past) - first)])
+
+    def _numbers(self, start: int, stop: int) -> range:
+        """Return the parts that hold the rows *start* … *stop* − 1."""
+        first, last = np.searchsorted(self.table.offsets, [start, stop - 1], side="right") - 1
+        return range(int(first), int(last) + 1)
+
+    def tile(self, rows: int) -> Tile:
+        """Return a tile of up to *rows* rows."""
+        own = self._part(0).tile(rows) if len(self.table.parts) == 1 else None
+        return Tile(self, rows) if own is None else own
+
+    def view_or_read(self, start: int, stop: int, into: Rows) -> Rows:
+        """Return the rows *start* … *stop* − 1 where they lie, or else in *into*."""
+        number = int(np.searchsorted(self.table.offsets, start, side="right")) - 1
+        if stop <= self.table.offsets[number + 1]:
+            first = int(self.table.offsets[number])
+            found = self._part(number).views(start - first, stop - first, into)
+            if found is not None:
+                return found
+        self.read(start, stop, into)
+        return into
 
     def gather(self, rows: Integers, into: Rows) -> None:
         """Fill *into* with the rows *rows*, in any order; only where the table is seekable."""
