@@ -4,11 +4,13 @@ from .axes import Axes
 from .dot_product import DotProduct
 from .effects import Effects
 from .features import Features
+from .figures import write_reading
 from .gibbs import Draw, gibbs
 from .history import HistoryDotProduct
 from .lazy_rows import LazyRows, row_tables
 from .listing import Listed, Listing
 from .metrics import mae, ranking_metrics, rmse
+from .movielens import movielens, movielens_pairs
 from .neural import NeuralRecommender, embedding_size
 from .ratings import Ratings
 from .read import read_ratings
@@ -35,6 +37,8 @@ __all__ = [
     "embedding_size",
     "gibbs",
     "mae",
+    "movielens",
+    "movielens_pairs",
     "ranking_metrics",
     "read_ratings",
     "rmse",
@@ -43,4 +47,5 @@ __all__ = [
     "split_fraction",
     "split_leave_one_out",
     "split_time",
+    "write_reading",
 ]

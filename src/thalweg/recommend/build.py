@@ -42,7 +42,7 @@ def make_module(settings: RecommenderSettings, ratings: Ratings, effects: Effect
     }
     if settings.solver == "gibbs":  # its draws lie side by side, without a range and with the features worked in
         plain = {"offset": common["offset"], "members": settings.samples, "effects": effects.sizes}
-        return DotProduct(*sizes, settings.n_factors, None, **plain, std=0.0)
+        return DotProduct(*sizes, settings.n_factors, None, **plain)
     if settings.use_nn:
         return NeuralRecommender(
             *sizes,
@@ -149,4 +149,4 @@ def _put(module: DotProduct, member: int, draw: Draw) -> None:
         table.weight[:, member * k : (member + 1) * k] = vectors[:, :-1]
         bias.weight[:, member] = vectors[:, -1]
     for effect, values in zip(module.effects, draw.effects, strict=True):
-        effect.weight[1:, member] = values[1:]  # type: ignore[union-attr, index]
+        effect.get_parameter("weight")[1:, member] = values[1:]

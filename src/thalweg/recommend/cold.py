@@ -33,7 +33,7 @@ def set_unseen_rows(module: nn.Module, train: Ratings, pairs: Tensor) -> None:
         (train.users, "user_factors", "user_bias", "item_history"),
         (train.items, "item_factors", "item_bias", "user_history"),
     ):
-        counts = torch.bincount(own, minlength=module.get_submodule(bias).weight.shape[0])  # type: ignore[arg-type]
+        counts = torch.bincount(own, minlength=len(module.get_parameter(f"{bias}.weight")))
         unseen = counts == 0
         share = (counts / counts.sum())[None]
         for name in (factors, bias):
@@ -54,7 +54,7 @@ def set_unseen_rows(module: nn.Module, train: Ratings, pairs: Tensor) -> None:
 
 def _shift(module: DotProduct, pairs: Tensor, ratings: Tensor) -> Tensor:
     """Return what must be added to the sums of *pairs* so that their ratings have the mean of *ratings*, **(M,)**."""
-    totals = torch.cat([module.totals(part) for part in pairs.split(1 << 16)])
+    totals = torch.cat([module.totals(part) for part in torch.split(pairs, 1 << 16)])
     wanted = ratings.double().mean()
     low = torch.full((module.members,), -20.0)
     high = torch.full((module.members,), 20.0)

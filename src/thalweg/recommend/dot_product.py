@@ -69,7 +69,7 @@ class DotProduct(nn.Module):
         who = type(self).__name__
         check_counts(who, n_users=n_users, n_items=n_items, n_factors=n_factors, members=members)
         check_range(who, y_range)
-        check_number(who, "std", std, low=0.0)
+        check_number(who, "std", std, low=0.0, low_open=True)
         self.n_factors, self.members, self.y_range = n_factors, members, y_range
         self.user_factors = nn.Embedding(n_users, members * n_factors)
         self.item_factors = nn.Embedding(n_items, members * n_factors)
@@ -78,8 +78,8 @@ class DotProduct(nn.Module):
         for table in (self.user_factors, self.item_factors, self.user_bias, self.item_bias):
             nn.init.trunc_normal_(table.weight, std=std, a=-2 * std, b=2 * std)
         self.effects = nn.ModuleList(nn.Embedding(size, members, padding_idx=0) for size in effects)
-        for table in self.effects:
-            nn.init.zeros_(table.weight)  # type: ignore[arg-type]
+        for effect in self.effects:
+            nn.init.zeros_(effect.get_parameter("weight"))
         self.register_buffer("offset", torch.tensor(float(offset)))
         self.offset: Tensor
         self.user_side = self._side("user_features", user_features, n_users)
@@ -124,7 +124,7 @@ class DotProduct(nn.Module):
         pairs = pairs.long()  # a stream of files brings whole numbers as floats
         p, b_user = self.user_vectors(pairs[:, 0])
         q, b_item = self.item_vectors(pairs[:, 1])
-        total = (p * q).unflatten(1, (self.members, self.n_factors)).sum(2) + b_user + b_item
+        total = (p * q).view(-1, self.members, self.n_factors).sum(2) + b_user + b_item
         for column, table in enumerate(self.effects, start=2):
             total = total + table(pairs[:, column])
         return total
@@ -149,9 +149,10 @@ class DotProduct(nn.Module):
         p, b_user = self.user_vectors(users)
         q, b_item = self.item_vectors(everything)
         if self.y_range is None:  # linear: the mean of the members is one product
-            return self.offset + (p @ q.T + b_user.sum(1, keepdim=True) + b_item.sum(1)) / self.members
-        shape = (self.members, self.n_factors)
-        product = torch.einsum("umk,imk->uim", p.unflatten(1, shape), q.unflatten(1, shape))
+            linear: Tensor = self.offset + (p @ q.T + b_user.sum(1, keepdim=True) + b_item.sum(1)) / self.members
+            return linear
+        shape = (-1, self.members, self.n_factors)
+        product = torch.einsum("umk,imk->uim", p.view(shape), q.view(shape))
         return self.rated(product + b_user[:, None] + b_item).mean(2)
 
 

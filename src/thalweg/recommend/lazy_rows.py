@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -102,7 +103,7 @@ class LazyRows(Hook):
         optimizer: RuleOptimizer,
         params: dict[str, nn.Parameter],
         leaves: dict[str, Tensor],
-        grads: dict[str, Tensor | None],
+        grads: Mapping[str, Tensor | None],
         seen: list[Tensor],
     ) -> None:
         for group in optimizer.param_groups:
@@ -120,10 +121,10 @@ class LazyRows(Hook):
             optimizer.engine.step(
                 optimizer.rule,
                 values,
-                [grads[name] for name in chosen],
+                [grad for name in chosen if (grad := grads[name]) is not None],
                 parts,
                 group,
-                overwrite=True,  # type: ignore[misc]
+                overwrite=True,
             )
             for name, state, part, value, index in zip(chosen, states, parts, values, rows, strict=True):
                 if index is None:

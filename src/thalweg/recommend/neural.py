@@ -21,7 +21,7 @@ def embedding_size(rows: int) -> int:
     >>> embedding_size(944), embedding_size(1683)
     (74, 103)
     """
-    return min(600, round(1.6 * rows**0.56))
+    return min(600, round(1.6 * math.exp(0.56 * math.log(rows))))
 
 
 class NeuralRecommender(nn.Module):
@@ -89,8 +89,8 @@ class NeuralRecommender(nn.Module):
         for table in (self.user_factors, self.item_factors, self.user_bias, self.item_bias):
             nn.init.trunc_normal_(table.weight, std=std, a=-2 * std, b=2 * std)
         self.effects = nn.ModuleList(nn.Embedding(size, members, padding_idx=0) for size in effects)
-        for table in self.effects:
-            nn.init.zeros_(table.weight)  # type: ignore[arg-type]
+        for effect in self.effects:
+            nn.init.zeros_(effect.get_parameter("weight"))
         self.register_buffer("offset", torch.tensor(float(offset)))
         self.offset: Tensor
         width = sum(sizes)
@@ -117,7 +117,7 @@ class NeuralRecommender(nn.Module):
     def forward(self, pairs: Tensor) -> Tensor:
         pairs = pairs.long()
         users, items = pairs[:, 0], pairs[:, 1]
-        total = self.user_bias(users) + self.item_bias(items) + self.offset
+        total: Tensor = self.user_bias(users) + self.item_bias(items) + self.offset
         for column, table in enumerate(self.effects, start=2):
             total = total + table(pairs[:, column])
         total = total + self._layers(users, items)
@@ -146,4 +146,4 @@ class NeuralRecommender(nn.Module):
         pairs = torch.zeros(len(users) * len(items), 2 + len(self.effects), dtype=torch.long, device=users.device)
         pairs[:, 0] = users.repeat_interleave(len(items))
         pairs[:, 1] = items.repeat(len(users))
-        return torch.cat([self(part) for part in pairs.split(1 << 16)]).reshape(len(users), len(items))
+        return torch.cat([self(part) for part in torch.split(pairs, 1 << 16)]).reshape(len(users), len(items))

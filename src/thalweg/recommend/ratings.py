@@ -114,7 +114,7 @@ class Ratings:
         return len(self.values)
 
     def __repr__(self) -> str:
-        users, items = len(self.users.unique()), len(self.items.unique())
+        users, items = int((torch.bincount(self.users) > 0).sum()), int((torch.bincount(self.items) > 0).sum())
         low, high = (float(self.values.min()), float(self.values.max())) if len(self) else (float("nan"),) * 2
         return (
             f"{len(self):,} ratings by {users:,} user{'s' * (users != 1)} of {items:,} item{'s' * (items != 1)}, "

@@ -18,6 +18,7 @@ _GENRES = (
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
     "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
+_FILMS, _PEOPLE = "MovieLens100k_items.parquet.brotli", "MovieLens100k_users.parquet.brotli"
 _ITEM_COLUMNS = ("item", "title", "released", "video released", "address", *_GENRES)
 
 
@@ -40,7 +41,8 @@ def read_ratings(
                                 bars), features out of ``u.item`` and ``u.user``
     ``ratings.csv``             GroupLens' newer layout (userId, movieId, rating, timestamp); titles and genres out of
                                 ``movies.csv`` beside it
-    ``NAME.inter``              RecBole's: tabs, names with types (``user_id:token``); titles out of ``NAME.item``
+    ``NAME.inter``              RecBole's: tabs, names with types (``user_id:token``); titles out of ``NAME.item``, or,
+                                for what `thalweg data ml-100k` obtains, out of the tables beside it
     ``.csv`` ``.tsv``           a table with a line of names: commas or tabs
     ``.parquet``                an Arrow table
     a folder                    the first of ``u.data``, ``ratings.csv``, ``*.inter`` that lies in it
@@ -96,16 +98,9 @@ def _read_100k(path: Path, columns: dict[str, str | None], features: bool, dupli
     titles, films, people = None, None, None
     if (path.parent / "u.item").is_file():
         items = read_delimited(path.parent / "u.item", "|", names=_ITEM_COLUMNS, who=_WHO, encoding="latin-1")
-        titles = dict(zip(items["item"], items["title"], strict=True))
+        titles = dict(zip(items["item"].tolist(), items["title"].tolist(), strict=True))
         if features:
-            years = [str(text)[-4:] for text in items["released"]]
-            known = [int(year) for year in years if year.isdigit()]
-            middle = sum(known) / max(1, len(known))
-            films = {
-                "item": items["item"],
-                "year": [float(year) if year.isdigit() else middle for year in years],
-                **{name: [float(flag) for flag in items[name]] for name in _GENRES},
-            }
+            films = _film_features(items["item"], items["released"], items, "item")
     if features and (path.parent / "u.user").is_file():
         people = read_delimited(
             path.parent / "u.user", "|", names=("user", "age", "gender", "occupation", "zip"), who=_WHO
@@ -124,18 +119,42 @@ def _read_100k(path: Path, columns: dict[str, str | None], features: bool, dupli
 def _read_recbole(path: Path, columns: dict[str, str | None], features: bool, duplicates: str) -> Ratings:
     table = {name.split(":")[0]: values for name, values in read_delimited(path, "\t", who=_WHO).items()}
     found = _found(table, columns, path)
-    titles = None
+    titles, films, people = None, None, None
     beside = path.with_suffix(".item")
     if beside.is_file():
         items = {name.split(":")[0]: values for name, values in read_delimited(beside, "\t", who=_WHO).items()}
         named = next((name for name in ("movie_title", "title", "item_name", "name") if name in items), None)
         key = next((name for name in ("item_id", "movie_id") if name in items), None)
         if named and key:
-            titles = dict(zip(items[key], items[named], strict=True))
-    elif (path.parent / "films.tsv").is_file():
-        items = read_delimited(path.parent / "films.tsv", "\t", who=_WHO)
-        titles = dict(zip(items["item"], items["title"], strict=True))
-    return Ratings.of(table, **found, titles=titles, duplicates=duplicates)
+            titles = dict(zip(items[key].tolist(), items[named].tolist(), strict=True))
+    elif (path.parent / _FILMS).is_file():
+        listed = _read_parquet(path.parent / _FILMS)
+        titles = dict(zip(listed["movie_id"], listed["movie_title"], strict=True))
+        if features:
+            films = _film_features(listed["movie_id"], listed["release_date"], listed, found["item"])
+    if features and (path.parent / _PEOPLE).is_file():
+        listed = _read_parquet(path.parent / _PEOPLE)
+        people = {found["user"]: listed["user_id"], **{name: listed[name] for name in ("age", "gender", "occupation")}}
+    return Ratings.of(table, **found, titles=titles, item_features=films, user_features=people, duplicates=duplicates)
+
+
+def _film_features(ids: Any, released: Any, flags: Any, key: str) -> dict[str, Any]:
+    """Return year and genres of GroupLens' films; a film without a date gets the mean year."""
+    years = [str(text)[-4:] for text in released]
+    known = [int(year) for year in years if year.isdigit()]
+    middle = sum(known) / max(1, len(known))
+    return {
+        key: ids,
+        "year": [float(year) if year.isdigit() else middle for year in years],
+        **{name: [float(flag) for flag in flags[name]] for name in _GENRES},
+    }
+
+
+def _read_parquet(path: Path) -> dict[str, list[Any]]:
+    from pyarrow import parquet
+
+    table = parquet.read_table(path)
+    return {name: table.column(name).to_pylist() for name in table.column_names}
 
 
 def _read_named(path: Path, columns: dict[str, str | None], features: bool, duplicates: str) -> Ratings:
@@ -143,8 +162,8 @@ def _read_named(path: Path, columns: dict[str, str | None], features: bool, dupl
     if ending == "parquet":
         from pyarrow import parquet
 
-        table = parquet.read_table(path)
-        table = {name: table.column(name).to_numpy() for name in table.column_names}
+        whole = parquet.read_table(path)
+        table = {name: whole.column(name).to_numpy() for name in whole.column_names}
     elif ending in ("csv", "tsv", "txt"):
         table = read_delimited(path, "\t" if ending == "tsv" else ",", who=_WHO)
     else:
@@ -157,7 +176,7 @@ def _read_named(path: Path, columns: dict[str, str | None], features: bool, dupl
     movies = path.parent / "movies.csv"
     if path.name == "ratings.csv" and movies.is_file():
         listed = read_delimited(movies, ",", who=_WHO)
-        titles = dict(zip(listed["movieId"], listed["title"], strict=True))
+        titles = dict(zip(listed["movieId"].tolist(), listed["title"].tolist(), strict=True))
         if features and "genres" in listed:
             kinds = sorted({kind for text in listed["genres"] for kind in str(text).split("|")})
             films = {

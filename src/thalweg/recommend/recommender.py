@@ -116,7 +116,7 @@ class Recommender(RecommenderSettings):
                 **said,
                 time=time,
                 features=user_features is None,
-                duplicates=duplicates,  # type: ignore[arg-type]
+                duplicates=duplicates,
             )
         ratings = Ratings.of(
             data,
@@ -209,7 +209,7 @@ class Recommender(RecommenderSettings):
         size = max(256, (1 << 22) // (self.module_width() + 1))
         with torch.no_grad():
             self.module.eval()
-            found = torch.cat([self.module(part) for part in asked.split(size)]).cpu()
+            found = torch.cat([self.module(part) for part in torch.split(asked, size)]).cpu()
         counts = self.counts()
         nothing = (counts[0][users] == 0) & (counts[1][items] == 0)
         for features, rows in ((self.ratings.user_features, users), (self.ratings.item_features, items)):
@@ -298,7 +298,8 @@ class Recommender(RecommenderSettings):
         Raises:
             ValueError: nothing is there, it is damaged, or it is something else.
         """
-        return load_recommender(cls, Path(path))
+        loaded: Recommender = load_recommender(cls, Path(path))
+        return loaded
 
 
 def _same_ids(ratings: Ratings, own: Ratings) -> Ratings:

@@ -108,7 +108,7 @@ def split_folds(ratings: Ratings, folds: int | Sequence[Any] | Tensor = 5, *, se
             raise ValueError(
                 f"split_folds: folds has the shape {tuple(given.shape)} for {n} ratings; give the fold of each row."
             )
-    kinds = given.unique()
+    kinds = torch.tensor(sorted(set(given.tolist())))
     if len(kinds) < 2:
         raise ValueError("split_folds: all rows are of one fold, which leaves nothing to train on; give two or more.")
     for kind in kinds:

@@ -145,10 +145,10 @@ def as_ids(ids: Iterable[Any], what: str) -> Array:
     if array.dtype.kind == "U":
         return array
     if array.dtype.kind == "O":
-        missing = [row for row, one in enumerate(array) if one is None or one != one]
-        if missing:
+        absent = [row for row, one in enumerate(array) if one is None or one != one]
+        if absent:
             raise ValueError(
-                f"recommend: the {what} of row {missing[0]} is missing ({len(missing)} in all); drop such rows first."
+                f"recommend: the {what} of row {absent[0]} is missing ({len(absent)} in all); drop such rows first."
             )
         if all(isinstance(one, (int, np.integer)) and not isinstance(one, bool) for one in array):
             return array.astype(np.int64)

@@ -1,0 +1,96 @@
+"""What a model has learnt of the items, as figures of a report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from thalweg.checkpoint import write_text
+
+from .reading import Reading
+
+__all__ = ["write_reading"]
+
+_LISTED = 12
+_MAPPED = 300
+
+
+def write_reading(reading: Reading, folder: Path, *, at_least: int = 20) -> list[Path]:
+    """Write the items by bias and the map of the most rated ones into *folder*, for ``report.html``.
+
+    Args:
+        reading: of a trained model.
+        folder: made if it is not there.
+        at_least: items with fewer ratings are not listed by bias.
+
+    Returns:
+        the files: plotly figures as JSON.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, figure in (("items-by-bias", bias_figure(reading, at_least)), ("items-map", map_figure(reading))):
+        path = folder / f"{name}.json"
+        write_text(path, json.dumps(figure, ensure_ascii=False) + "\n")
+        written.append(path)
+    return written
+
+
+def bias_figure(reading: Reading, at_least: int) -> dict[str, Any]:
+    """Return bars of the highest and the lowest biases, with mean ratings and counts beside them."""
+    bars = []
+    for table, name in (
+        (reading.disliked_beyond_factors(_LISTED, at_least=at_least), "disliked beyond their factors"),
+        (reading.liked_beyond_factors(_LISTED, at_least=at_least), "liked beyond their factors"),
+    ):
+        rows = list(table.rows)[::-1] if name.startswith("liked") else list(table.rows)
+        bars.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "name": name,
+                "x": [row[1] for row in rows],
+                "y": [row[0] for row in rows],
+                "customdata": [[row[2], row[3]] for row in rows],
+                "hovertemplate": "%{y}: bias %{x:.3f}, mean %{customdata[0]}, %{customdata[1]} ratings<extra></extra>",
+            }
+        )
+    layout = {
+        "title": {"text": "Items by bias"},
+        "xaxis": {"title": {"text": "bias"}},
+        "yaxis": {"automargin": True},
+        "height": 40 * _LISTED + 160,
+        "meta": {"summary": "Liked and disliked by everybody, whatever their factors say"},
+    }
+    return {"data": bars, "layout": layout}
+
+
+def map_figure(reading: Reading) -> dict[str, Any]:
+    """Return the most rated items in the plane of the first two axes, coloured by their mean rating."""
+    axes = reading.pca(2, most_rated=_MAPPED)
+    rows = reading.most_rated(_MAPPED)
+    means = reading.means()[rows - 1]
+    labelled = 40
+    texts = [title if k < labelled else "" for k, title in enumerate(axes.titles)]
+    points = {
+        "type": "scatter",
+        "mode": "markers+text",
+        "x": torch.from_numpy(axes.places[:, 0]).tolist(),
+        "y": torch.from_numpy(axes.places[:, 1]).tolist(),
+        "text": texts,
+        "textposition": "top center",
+        "textfont": {"size": 9},
+        "hovertext": list(axes.titles),
+        "hoverinfo": "text",
+        "marker": {"color": means.tolist(), "colorbar": {"title": {"text": "mean rating"}}, "size": 6},
+    }
+    layout = {
+        "title": {"text": "Items by their factors"},
+        "xaxis": {"title": {"text": f"axis 1 ({axes.share[0]:.0%} of the variance)"}},
+        "yaxis": {"title": {"text": f"axis 2 ({axes.share[1]:.0%})"}},
+        "height": 640,
+        "meta": {"summary": "The most rated items in the plane in which their factors differ most"},
+    }
+    return {"data": [points], "layout": layout}
