@@ -11,11 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from thalweg.data import StreamSource
+
 __all__ = [
     "Array",
     "ArrayBlocks",
     "Block",
     "Blocks",
+    "StreamBlocks",
     "as_tensor",
     "blocks_of",
     "check_block",
@@ -61,6 +64,36 @@ class ArrayBlocks:
             yield self.X[here], self.y[here], None if self.w is None else self.w[here]
 
 
+class StreamBlocks:
+    """A stream as blocks; NaN and infinities are seen in the sums, and looked for only then.
+
+    Args:
+        source: a stream with a target.
+        who: who asks, for messages.
+
+    Raises:
+        ValueError: the stream has no target.
+    """
+
+    def __init__(self, source: StreamSource, who: str) -> None:
+        self.source = source
+        self.who = who
+        self.n = source.n
+        self.feature_names: Sequence[str] | None = source.feature_names
+
+    def blocks(self) -> Iterator[Block]:
+        for X, y, w in self.source.blocks(check=False):
+            if y is None:
+                raise ValueError(
+                    f"{self.who}: the stream has no target, and a fit needs one; name it: tw.data.stream(…, target=…)."
+                )
+            yield X, y, w
+
+    def check_values(self) -> None:
+        """Raise for the first NaN or infinity, with its file; reads the rows again."""
+        self.source.check_values()
+
+
 def blocks_of(data: object, who: str) -> Blocks:
     """Return *data* as blocks: a stream itself, or a tuple of arrays ``(X, y)`` or ``(X, y, w)``.
 
@@ -68,6 +101,8 @@ def blocks_of(data: object, who: str) -> Blocks:
         TypeError: neither of them.
         ValueError: arrays of different lengths, or none with rows.
     """
+    if isinstance(data, StreamSource):
+        return StreamBlocks(data, who)
     if isinstance(data, Blocks):
         return data
     if isinstance(data, tuple) and len(data) in (2, 3) and all(hasattr(part, "__len__") for part in data):

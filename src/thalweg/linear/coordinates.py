@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .blocks import Array
+from .small import eigvalsh
 
 __all__ = ["Coordinates", "Curvature", "curvature_of", "standardising"]
 
@@ -95,7 +96,7 @@ def curvature_of(X: Array, w: Array | None, at: Coordinates, ridge: float, inter
     u *= np.sqrt(weights / weights.sum())[:, None]
     condition = math.nan
     if min(u.shape) <= 1024:
-        values = np.linalg.eigvalsh(u @ u.T if u.shape[0] < u.shape[1] else u.T @ u)
+        values = eigvalsh(u @ u.T if u.shape[0] < u.shape[1] else u.T @ u)
         largest = float(values[-1])
         if u.shape[0] >= u.shape[1] and len(values):
             condition = math.sqrt(largest / values[0]) if values[0] > 1e-15 * largest else math.inf

@@ -3,6 +3,7 @@ r"""Gradient descent and SGD on a linear predictor, by any rule under any schedu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,12 @@ from .blocks import Array
 from .coordinates import Coordinates
 from .link import Link
 from .path import PathKeeper
+from .workers import one_core
 
 __all__ = ["Descent", "over_batches", "over_blocks", "over_rows"]
+
+_SMALL_BATCH = 1 << 20
+"""Numbers of a batch up to which its products are computed on one core."""
 
 
 class Descent:
@@ -80,6 +85,7 @@ class Descent:
         found: Mapping[str, Any] = {} if schedule is None else schedules.resolve(schedule, total_steps, steps_per_epoch)
         self.rates = Rates(self.optimizer, found)
         self.steps = 0
+        self._at = self.values()
         self.keeper = PathKeeper()
 
     def values(self) -> tuple[Tensor, Tensor]:
@@ -104,7 +110,7 @@ class Descent:
             w: row weights **(b,)** or None.
             loss: whether to return the mean loss, 0-dim, penalty included.
         """
-        coef, offset = self.values()
+        coef, offset = self._at = self.values()
         single = len(coef) == 1
         z = torch.mv(x, coef[0]).add_(offset).unsqueeze(1) if single else torch.addmm(offset, x, coef.T)
         share = 1.0 / (len(x) * self.mean_weight)
@@ -140,7 +146,7 @@ class Descent:
         keep = self.keeper.wants(self.steps)
         value = self.gradient(x, y, w, loss or keep)
         if keep and value is not None:
-            self.keeper.add(self.steps, *self.values(), value)
+            self.keeper.add(self.steps, *self._at, value)
         self.update()
         return value
 
@@ -239,19 +245,25 @@ def over_batches(descent: Descent, epochs: Iterable[Iterable[Any]], who: str, ad
         FloatingPointError: the parameters are no numbers any more.
     """
     controlled = descent.rates.is_controlled
-    for batches in epochs:
-        losses: list[Tensor] = []
-        for x, y, *rest in batches:
-            y = y.unsqueeze(1) if y.dim() == 1 else y
-            w = rest[0].to(descent.dtype) if rest else None
-            loss = descent.step(x.to(descent.dtype), y.to(descent.dtype), w, controlled)
-            if controlled and loss is not None:
-                losses.append(loss)
-            if advance is not None:
-                advance(len(x))
-        check_finite(descent, who)
-        if controlled and losses:
-            descent.rates.observe({"loss": float(np.mean([float(loss) for loss in losses]))})
+    features = len(descent.scale)
+    with ExitStack() as stack:
+        settled = False
+        for batches in epochs:
+            losses: list[Tensor] = []
+            for x, y, *rest in batches:
+                if not settled:  # on one core where a batch is small; the others are left to who feeds them
+                    stack.enter_context(one_core(len(x) * features <= _SMALL_BATCH))
+                    settled = True
+                w = rest[0].to(descent.dtype) if rest else None
+                y = (y.unsqueeze(1) if y.dim() == 1 else y).to(descent.dtype)
+                loss = descent.step(x.to(descent.dtype), y, w, controlled)
+                if controlled and loss is not None:
+                    losses.append(loss)
+                if advance is not None:
+                    advance(len(x))
+            check_finite(descent, who)
+            if controlled and losses:
+                descent.rates.observe({"loss": float(np.mean([float(loss) for loss in losses]))})
 
 
 def check_finite(descent: Descent, who: str = "gradient descent") -> None:

@@ -211,23 +211,21 @@ class LeastSquares(RegressorMixin, FittedLeastSquares):  # type: ignore[misc]  #
         if self.solver == "sgd":
             self._stream_sgd(source, blocks, who)
             return self
-        X, y, _ = self._first_block(blocks, who)
-        features, targets = X.shape[1], y.shape[1]
+        features = self._width(blocks, who)
         self.solver_ = self.solver
         if self.solver == "auto":
-            self.solver_ = "closed_form" if fits(features, targets) else "sgd"
+            self.solver_ = "closed_form" if fits(features, 1) else "sgd"
         if self.solver_ == "sgd":
             self._stream_sgd(source, blocks, who)
             return self
-        check_fits(who, features, targets)
+        check_fits(who, features, 1)
         self._set_names(blocks, features)
-        dtype = np.float32 if self.dtype is None and X.dtype == np.float32 else np.dtype(self.dtype or np.float64)
-        single = targets == 1
         if self.solver_ == "gd":
-            self._descend_moments(self._closed_form().moments(who, blocks), single, dtype)
+            moments = self._closed_form().moments(who, blocks)
+            self._descend_moments(moments, moments.targets == 1, self._kept_dtype(moments.dtype))
         else:
             solution, self.n_iter_ = self._closed_form().streamed(who, blocks)
-            self._take(solution, dtype, single)
+            self._take(solution, self._kept_dtype(solution.dtype), len(solution.coef) == 1)
         return self
 
     @available_if(_grows)  # type: ignore[untyped-decorator]
@@ -367,7 +365,7 @@ class LeastSquares(RegressorMixin, FittedLeastSquares):  # type: ignore[misc]  #
         X, y, w = self._first_block(blocks, who)
         self.solver_ = "sgd"
         self._set_names(blocks, X.shape[1])
-        dtype = X.dtype if self.dtype is None and X.dtype == np.float32 else np.dtype(self.dtype or np.float64)
+        dtype = self._kept_dtype(X.dtype)
         if isinstance(source, Source):
             feed = source
         else:

@@ -77,7 +77,7 @@ class LogisticRegression(ClassifierMixin, FittedLogisticRegression):  # type: ig
         coef_: **(1, p)** for two classes, else **(K, p)**, whose sum over the classes is 0 at the optimum.
         intercept_: **(1,)** or **(K,)**.
         loss_: the objective per unit of weight at the end, or None after ``sgd`` from a stream.
-        condition_number_: of the standardised columns of (at most 65,536 of) the rows.
+        condition_number_: of the standardised columns of (a sample of) the rows.
         standard_errors_, intercept_standard_error_: from the inverse Fisher information, where they are defined:
             ``newton``, two classes, α = 0, columns that do not depend on each other; else None.
         path_: the iterates (`Path`).
@@ -192,7 +192,7 @@ class LogisticRegression(ClassifierMixin, FittedLogisticRegression):  # type: ig
                 f"{who}: newton forms a Hessian of {self._outputs() * (features + 1):,} parameters over a stream, and "
                 f"{LARGEST_HESSIAN:,} is the most; use solver='sgd'."
             )
-        dtype = X.dtype if self.dtype is None and X.dtype == np.float32 else np.dtype(self.dtype or np.float64)
+        dtype = self._kept_dtype(X.dtype)
         if self.solver_ != "sgd":
             self._by_passes(who, blocks, (X, w), weight, dtype, coded=False)
             return self

@@ -13,10 +13,10 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from thalweg import data, optim
 from thalweg.data import Source
+from thalweg.draw import Bar
 from thalweg.errors import check_number, unknown_name
 from thalweg.optim import Rule
 from thalweg.schedule import InverseSqrt, Linear
-from thalweg.draw import Bar
 
 from .blocks import Array, Blocks, as_tensor, check_block, name_bad_value
 from .coordinates import Curvature, curvature_of, standardising
@@ -25,7 +25,7 @@ from .link import Link
 
 __all__ = ["LinearModel"]
 
-_SAMPLE = 1 << 16
+_SAMPLE = 1 << 14
 
 
 class LinearModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
@@ -50,6 +50,12 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
 
     def _wanted_dtype(self) -> Any:
         return [np.float64, np.float32] if self.dtype is None else np.dtype(self.dtype)
+
+    def _kept_dtype(self, given: Any) -> Any:
+        """Return the dtype of the coefficients for features of *given*."""
+        if self.dtype is not None:
+            return np.dtype(self.dtype)
+        return np.dtype(np.float32 if given == np.float32 else np.float64)
 
     def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -176,7 +182,7 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         return data.source(arrays, batch_size=int(self.batch_size), seed=self._seed())
 
     def _sample(self, X: Array, w: Array | None) -> tuple[Array, Array | None]:
-        """Return rows by which coordinates and rates are chosen: all, or 65,536 of them spread evenly."""
+        """Return rows by which coordinates and rates are chosen: all, or about 16,384 of them spread evenly."""
         step = max(1, len(X) // _SAMPLE)
         return X[::step], None if w is None else w[::step]
 
@@ -186,11 +192,11 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         try:
             for given in passing:
                 block = check_block(who, given, None, None, 0)
-                name_bad_value(who, block, getattr(blocks, "feature_names", None), 0)
                 X, y, w = (None if part is None else part[:_SAMPLE].copy() for part in block)
                 assert X is not None
                 assert y is not None
                 if len(X):
+                    name_bad_value(who, (X, y, w), getattr(blocks, "feature_names", None), 0)
                     return X, y, w
         finally:
             if hasattr(passing, "close"):
@@ -198,6 +204,11 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         raise ValueError(
             f"{who}: the stream gave no rows, and a fit needs at least one; look at its paths and filters."
         )
+
+    def _width(self, blocks: Blocks, who: str) -> int:
+        """Return how many features a stream has, without reading it where it says so itself."""
+        names = getattr(blocks, "feature_names", None)
+        return self._first_block(blocks, who)[0].shape[1] if names is None else len(names)
 
     def _set_names(self, blocks: Blocks, features: int) -> None:
         """Take a stream's number and names of columns, as ``fit`` takes a table's."""

@@ -15,7 +15,10 @@ __all__ = ["Moments", "Precision"]
 
 Precision = Literal["high", "fast"]
 
-_CACHE = 768 << 10
+Columns = tuple[slice, Tensor, Tensor, Tensor]
+"""Where columns go in the rows of a product, the columns, their shift in the working precision, and in float64."""
+
+_CACHE = 512 << 10
 """Bytes of the rows of one product: they are written and read while they stay in a core's second-level cache."""
 
 
@@ -36,6 +39,7 @@ class Moments:
         gram: G, shape **(p + t + 1, p + t + 1)**, float64.
         shift: m, shape **(p + t,)**, float64.
         rows: rows that counted, those of weight 0 left out.
+        dtype: of the features that came first.
 
     >>> moments = Moments(1, 1)
     >>> moments.add(np.array([[1.0], [2.0], [3.0]]), np.array([[2.0], [4.0], [6.0]]))
@@ -50,6 +54,7 @@ class Moments:
         self.precision: Precision = precision
         self.centred = centred
         self.rows = 0
+        self.dtype: np.dtype[Any] = np.dtype(np.float64)
         self.shift: Array = np.zeros(features + targets)
         self._dtype = torch.float64 if precision == "high" else torch.float32
         width = features + targets + 1
@@ -95,14 +100,26 @@ class Moments:
         if self.centred and not self._begun:
             # A shift that the working precision represents costs no rounding of its own.
             self.shift = column_means(X, y, w).astype(np.float32).astype(np.float64)
+        if not self._begun:
+            self.dtype = X.dtype
         self._begun = True
         self.rows += len(X) if w is None else int(np.count_nonzero(w))
-        given = as_tensor(X), as_tensor(y), None if w is None else as_tensor(w)
+        p = self.features
+        shift = torch.from_numpy(self.shift)
+        both = _side_by_side(X, y)
+        if both is not None:
+            columns = [(slice(0, -1), as_tensor(both), shift.to(self._dtype), shift)]
+        else:
+            columns = [
+                (slice(0, p), as_tensor(X), shift[:p].to(self._dtype), shift[:p]),
+                (slice(p, -1), as_tensor(y), shift[p:].to(self._dtype), shift[p:]),
+            ]
+        weights = None if w is None else as_tensor(w)
         if not self._buffers:
             self._buffers = [self._buffer() for _ in range(len(self._totals))]
 
         def work(worker: int, start: int, stop: int) -> None:
-            self._sum(worker, given, start, stop)
+            self._sum(worker, columns, weights, start, stop)
 
         if workers is None:
             work(0, 0, len(X))
@@ -114,18 +131,17 @@ class Moments:
         rows = torch.ones(self.rows_at_once, width, dtype=self._dtype)
         return rows, torch.empty(width, width, dtype=self._dtype)
 
-    def _sum(self, worker: int, given: tuple[Tensor, Tensor, Tensor | None], start: int, stop: int) -> None:
+    def _sum(self, worker: int, columns: list[Columns], w: Tensor | None, start: int, stop: int) -> None:
         """Add the products of rows *start* … *stop* to the worker's own total."""
-        X, y, w = given
-        p = self.features
         rows, product = self._buffers[worker]
         total = self._totals[worker]
-        shift = torch.from_numpy(self.shift)
-        for begin in range(start, stop, self.rows_at_once):
-            end = min(begin + self.rows_at_once, stop)
+        pieces = -(-(stop - start) // self.rows_at_once)  # of equal size: a short last one would cost a call for little
+        for piece in range(pieces):
+            begin = start + (stop - start) * piece // pieces
+            end = start + (stop - start) * (piece + 1) // pieces
             part = rows[: end - begin]
-            _shifted(part[:, :p], X[begin:end], shift[:p], self.centred)
-            _shifted(part[:, p:-1], y[begin:end], shift[p:], self.centred)
+            for place, given, shift, exact in columns:
+                self._write(part[:, place], given[begin:end], shift, exact)
             if w is not None:
                 part.mul_(w[begin:end].to(self._dtype).sqrt().unsqueeze(1))
             if self._dtype is torch.float64:
@@ -136,6 +152,17 @@ class Moments:
             if w is not None:
                 part[:, -1].fill_(1.0)
 
+    def _write(self, out: Tensor, given: Tensor, shift: Tensor, exact: Tensor) -> None:
+        """Write ``given - shift`` into *out*; what is wider than *out* is shifted before it is rounded."""
+        if not self.centred:
+            out.copy_(given)
+        elif given.dtype is out.dtype:
+            torch.sub(given, shift, out=out)
+        elif given.dtype is torch.float64:
+            out.copy_(given - exact)
+        else:
+            out.copy_(given).sub_(shift)
+
     def is_finite(self) -> bool:
         """Whether no NaN, infinity or overflow has entered the sums."""
         return bool(torch.isfinite(self._totals.diagonal(dim1=1, dim2=2)).all())
@@ -144,11 +171,14 @@ class Moments:
         return {**self.__dict__, "_buffers": []}
 
 
-def _shifted(out: Tensor, given: Tensor, shift: Tensor, centred: bool) -> None:
-    """Write ``given - shift`` into *out*; what is wider than *out* is shifted before it is rounded."""
-    if not centred:
-        out.copy_(given)
-    elif given.dtype is torch.float64 and out.dtype is torch.float32:
-        out.copy_(given - shift)
-    else:
-        out.copy_(given).sub_(shift.to(out.dtype))
+def _side_by_side(X: Array, y: Array) -> Array | None:
+    """Return X and y as one array **(b, p + t)** where y's columns follow X's in the same memory, else None."""
+    p = X.shape[1]
+    if X.dtype != y.dtype or X.strides[1] != X.itemsize or y.strides[0] != X.strides[0]:
+        return None
+    if y.shape[1] > 1 and y.strides[1] != y.itemsize:
+        return None
+    start, follows = X.__array_interface__["data"][0], y.__array_interface__["data"][0]
+    if follows != start + p * X.itemsize or (p + y.shape[1]) * X.itemsize > X.strides[0]:
+        return None
+    return np.lib.stride_tricks.as_strided(X, (len(X), p + y.shape[1]), X.strides, writeable=False)

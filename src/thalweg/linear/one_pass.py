@@ -9,7 +9,7 @@ import torch
 
 from thalweg.draw import Bar
 
-from .blocks import Array, Blocks, check_block, name_bad_value
+from .blocks import Array, Blocks, StreamBlocks, check_block, name_bad_value
 from .workers import Workers
 
 __all__ = ["Sums", "one_pass"]
@@ -57,6 +57,8 @@ def one_pass(who: str, blocks: Blocks, make: Callable[[int, int, int], Found], *
                 sums = make(X.shape[1], y.shape[1], workers.count)
             sums.add(X, y, w, workers)
             if not sums.is_finite():
+                if isinstance(blocks, StreamBlocks):
+                    blocks.check_values()
                 name_bad_value(who, block, names, offset)
                 raise ValueError(
                     f"{who}: between rows {offset} and {offset + len(X)} a sum of products overflowed, so that values "

@@ -17,6 +17,7 @@ from .coordinates import Coordinates, Curvature
 from .descent import Descent
 from .link import Squared
 from .moments import Moments
+from .small import eigh, eigvalsh
 
 __all__ = ["Reduced", "reduce_moments"]
 
@@ -59,7 +60,7 @@ class Reduced:
         size = np.sqrt(np.diagonal(self.products) / self.weight) if standardize else np.ones(p)
         at = Coordinates(np.zeros(p), np.where(size > 0, size, 1.0))
         scaled = self.products / np.outer(at.scale, at.scale) / self.weight + np.diag(ridge / at.scale**2)
-        values = np.linalg.eigvalsh(scaled)
+        values = eigvalsh(scaled)
         condition = math.sqrt(values[-1] / values[0]) if values[0] > 0 else math.inf
         chosen = rule(Curvature(float(values[-1]) or 1.0, 0.0, condition))
         return Descent(
@@ -93,7 +94,7 @@ def reduce_moments(moments: Moments) -> Reduced:
     centred = gram[:-1, :-1] - weight * np.outer(first, first)
     used = centred if moments.centred else gram[:-1, :-1]
     S, c = used[:p, :p], used[:p, p:]
-    values, Q = np.linalg.eigh(S)
+    values, Q = eigh(S)
     kept = values > moments.rounding * p * values.max(initial=0.0)
     root = np.sqrt(values[kept])
     R, q = root[:, None] * Q[:, kept].T, (Q[:, kept].T @ c) / root[:, None]

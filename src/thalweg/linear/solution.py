@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .accuracy import Accuracy, bound_of_gram, bound_of_triangle
 from .blocks import Array
 from .moments import Moments
+from .small import eigh, eigvalsh, svd
 from .triangle import Triangle
 
 __all__ = ["Solution", "from_moments", "from_triangle"]
@@ -28,6 +30,7 @@ class Solution:
         rss: :math:`\sum_i w_i r_i^2`, **(t,)**.
         tss: :math:`\sum_i w_i (y_i - \bar y)^2`, **(t,)**.
         rows: rows of weight > 0.
+        dtype: of the features.
         variance: diagonal of :math:`(X^\top W X)^{-1}`, **(p,)**, or None where it does not exist.
         intercept_variance: the same of the intercept, or None.
         accuracy: what rounding may have done.
@@ -41,6 +44,7 @@ class Solution:
     rss: Array
     tss: Array
     rows: int
+    dtype: np.dtype[Any]
     variance: Array | None
     intercept_variance: float | None
     accuracy: Accuracy
@@ -58,7 +62,7 @@ def from_triangle(triangle: Triangle, alpha: float = 0.0) -> Solution:
     p, centred = triangle.features, triangle.centred
     factor = triangle.factor()
     Rx, Ry = factor[:, :p], factor[:, p:]
-    U, s, Vt = np.linalg.svd(Rx, full_matrices=False)
+    U, s, Vt = svd(Rx)
     cutoff = np.finfo(np.float64).eps * max(triangle.rows, p) * s.max(initial=0.0)
     rank = int((s > cutoff).sum())
     U, kept, V = U[:, :rank], s[:rank], Vt[:rank].T
@@ -70,7 +74,7 @@ def from_triangle(triangle: Triangle, alpha: float = 0.0) -> Solution:
         total = total - triangle.target_sums**2 / triangle.weight
     norms = np.sqrt((Rx**2).sum(0) + alpha)
     norms[norms <= cutoff] = 0.0
-    scaled = np.linalg.svd((V * np.sqrt(kept**2 + alpha)).T / np.where(norms > 0, norms, 1.0), compute_uv=False)
+    scaled = svd((V * np.sqrt(kept**2 + alpha)).T / np.where(norms > 0, norms, 1.0))[1]
     condition = float(scaled[0] / scaled[min(rank, len(scaled)) - 1]) if rank else 1.0
     full = rank == p
     variance = (V**2 / kept**2).sum(1) if full and alpha == 0 and p else None
@@ -87,6 +91,7 @@ def from_triangle(triangle: Triangle, alpha: float = 0.0) -> Solution:
         rss=rss,
         tss=total,
         rows=triangle.rows,
+        dtype=triangle.dtype,
         variance=variance,
         intercept_variance=own,
         accuracy=bound_of_triangle(coef, norms, np.sqrt(rss), condition, triangle.rows),
@@ -118,22 +123,22 @@ def from_moments(moments: Moments, alpha: float = 0.0) -> Solution:
     rounding = moments.rounding * grown
     d = norms[varies]
     A = S[np.ix_(varies, varies)] / np.outer(d, d) + np.diag(alpha / d**2)
-    values, Q = np.linalg.eigh(A)
+    values, Q = eigh(A)
     resolved = bool((values > len(d) * rounding).all())
     coef = np.zeros((c.shape[1], p))
     if resolved:
         back = Q / np.sqrt(values) / d[:, None]
         coef[:, varies] = (back @ (back.T @ c[varies])).T
     else:  # the smallest norm among what minimises, as far as these sums tell
-        wide, V = np.linalg.eigh(S + alpha * np.eye(p))
+        wide, V = eigh(S + alpha * np.eye(p))
         kept = wide > p * rounding * wide.max(initial=0.0)
         coef = (V[:, kept] @ ((V[:, kept].T @ c) / wide[kept][:, None])).T
         back = V[:, kept] / np.sqrt(wide[kept])
-    squares = np.linalg.eigvalsh(S)[::-1].clip(min=0.0)
+    squares = eigvalsh(S)[::-1].clip(min=0.0)
     full = resolved and bool(varies.all())
     rank = p if full else int((squares > p * rounding * squares.max(initial=0.0)).sum())
     largest = math.sqrt(float(squares.max(initial=0.0)) + alpha)
-    ends = largest * float(np.linalg.norm(back, 2)) if full and p else math.inf
+    ends = largest * float(svd(back)[1][0]) if full and p else math.inf
     defined = full and alpha == 0
     rss = (yy - 2 * (coef.T * c).sum(0) + (coef.T * (S @ coef.T)).sum(0)).clip(min=0.0)
     return Solution(
@@ -145,6 +150,7 @@ def from_moments(moments: Moments, alpha: float = 0.0) -> Solution:
         rss=rss,
         tss=np.diagonal(centred)[p:].clip(min=0.0),
         rows=moments.rows,
+        dtype=moments.dtype,
         variance=(back**2).sum(1) if defined else None,
         intercept_variance=_intercept_variance(weight, means[:p], back) if defined and moments.centred else None,
         accuracy=bound_of_gram(coef, norms, np.sqrt(yy.clip(min=0.0)), values, rounding),

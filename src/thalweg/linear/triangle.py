@@ -2,6 +2,8 @@ r"""The triangular factor of all rows in one pass: QR of block after block, in f
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -27,6 +29,11 @@ class Triangle:
         targets: columns t of y.
         centred: whether the first column is there and the rows are shifted.
 
+    Attributes:
+        rows: rows that counted, those of weight 0 left out.
+        weight: sum of the row weights.
+        dtype: of the features that came first.
+
     References:
         Demmel, Grigori, Hoemmen, Langou, *Communication-optimal parallel and sequential QR and LU factorizations*,
         SIAM J. Sci. Comput. 34 (2012), section 2 (sequential TSQR).
@@ -40,6 +47,7 @@ class Triangle:
     def __init__(self, features: int, targets: int, *, centred: bool = True, workers: int = 1) -> None:
         self.features, self.targets, self.centred = features, targets, centred
         self.rows = 0
+        self.dtype: np.dtype[Any] = np.dtype(np.float64)
         self.weight = 0.0
         self.target_sums: Array = np.zeros(targets)
         self.shift: Array = np.zeros(features + targets)
@@ -61,6 +69,8 @@ class Triangle:
             return
         if self.centred and not self._begun:
             self.shift = column_means(X, y, w)
+        if not self._begun:
+            self.dtype = X.dtype
         self._begun = True
         self.rows += len(X) if w is None else int(np.count_nonzero(w))
         self.weight += float(len(X)) if w is None else float(w.sum(dtype=np.float64))

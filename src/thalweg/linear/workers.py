@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from types import TracebackType
 
 import torch
 
-__all__ = ["Workers"]
+__all__ = ["Workers", "one_core"]
+
+
+@contextmanager
+def one_core(on: bool = True) -> Iterator[None]:
+    """Let torch compute with one thread inside the block: for small operations, waking others costs more.
+
+    Args:
+        on: whether to change anything.
+    """
+    before = torch.get_num_threads()
+    if not on or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Workers:
@@ -50,7 +69,7 @@ class Workers:
             # The threads' own setting is also what threads made later begin with.
             torch.set_num_threads(self._before)
 
-    def share(self, rows: int, work: Callable[[int, int, int], None], least: int = 4096) -> None:
+    def share(self, rows: int, work: Callable[[int, int, int], None], least: int = 1024) -> None:
         """Call ``work(worker, start, stop)`` for each share of ``0 … rows``, and return when all are done.
 
         Args:
