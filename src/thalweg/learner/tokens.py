@@ -138,16 +138,15 @@ def choose_logits(learner: Held, loss: Loss, source: Source, precision: Precisio
         wide = isinstance(logits, Tensor) and logits.shape[-1] >= _WIDE
         if asked == "auto" and not wide:
             return Logits(None, f"made: of fewer than {_WIDE} classes that costs less than doing without them", "")
-        head: Head | None = None
         if learner.model is not model:
-            why = "torch.compile wraps the model whole, its head included"
+            found, why = None, "torch.compile wraps the model whole, its head included"
         else:
             name = None if asked in HEADS else asked
-            head, why = find_head(model, lambda: model(*args, **kwargs), logits, name)
-    if head is not None and head.softcap is not None and getattr(loss, "softcap", None) is not None:
-        head, why = None, f"the model caps its logits at {head.softcap:g} and the loss caps them once more"
-    if head is not None:
-        return Logits(head, why, "")
+            found, why = find_head(model, lambda: model(*args, **kwargs), logits, name)
+    if found is not None and (found.softcap is None or getattr(loss, "softcap", None) is None):
+        return Logits(found, why, "")
+    if found is not None:
+        why = f"the model caps its logits at {found.softcap:g}, and the loss caps them once more"
     if asked != "auto":
         raise ValueError(f"Learner: head={asked!r} was asked for, but {why}; use head='auto' or head='logits'.")
     return Logits(None, f"made: {why}", f"the logits are made whole: {why}")

@@ -45,7 +45,7 @@ def own_loss_shifts(model: nn.Module, parts: Parts, logits: Tensor, ignore_index
     labels = target.long() if ignore_index is None else target.long().masked_fill(target == ignore_index, -100)
     args, kwargs = Inputs(plain)(parts)
     with torch.no_grad():
-        output = plain(*args, **{**kwargs, "labels": labels})
+        output, logits = plain(*args, **{**kwargs, "labels": labels}), logits.detach()
     loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
     if not isinstance(loss, Tensor):
         return None
