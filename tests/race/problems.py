@@ -53,8 +53,8 @@ def alone(
         made = tw.loss.make(loss, label_smoothing=candidate.label_smoothing)
     learner = tw.Learner(
         own, setting.rule, made, schedule=dict(setting.schedules) or None, clip_norm=setting.clip_norm,
-        clip_value=setting.clip_value, seed=0 if candidate.order is None else candidate.order, device="cpu", step="eager",
-        penalty=settings.pop("penalty", None),
+        clip_value=setting.clip_value, seed=0 if candidate.order is None else candidate.order, device="cpu",
+        step="eager", penalty=settings.pop("penalty", None),
     )  # fmt: skip
     history = learner.fit(data, epochs=epochs, batch_size=16, verbose=False, **settings)
     with learner.evaluating():

@@ -11,6 +11,7 @@ import thalweg
 from .data import data
 from .find import find
 from .plan import plan
+from .race import race
 from .recipes import recipes
 from .report import report
 from .run import run
@@ -19,7 +20,7 @@ from .surface import surface
 __all__ = ["COMMANDS", "app"]
 
 #: Every command, in the order of ``thalweg --help``.
-COMMANDS = (run, plan, find, surface, report, recipes, data)
+COMMANDS = (run, plan, find, race, surface, report, recipes, data)
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -28,6 +28,7 @@ class EachUpdate:
     """
 
     def __init__(self, candidates: Sequence[Candidate], members: Members, groups: Sequence[Mapping[str, Any]]) -> None:
+        self._members = members
         self._names = list(members.params)
         self._params = [
             [nn.Parameter(members.params[name][row]) for name in self._names] for row in range(len(candidates))
@@ -59,6 +60,15 @@ class EachUpdate:
                         tuple(_at(item, row) for item in value) if isinstance(value, tuple) else _at(value, row)
                     )
             optimizer.apply(overwrite=True)
+
+    def collect(self) -> None:
+        """Bring back into the stack what the kernels keep elsewhere: step counters side by side."""
+        for row, optimizer in enumerate(self._optimizers):
+            for name, param in zip(self._names, self._params[row], strict=True):
+                for key, value in self._members.states[name].items():
+                    kept = optimizer.state[param][key]
+                    if kept.data_ptr() != value[row].data_ptr():
+                        value[row].copy_(kept)
 
 
 def _at(value: Any, row: int) -> Any:

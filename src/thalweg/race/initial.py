@@ -20,7 +20,7 @@ def initial_weights(
     """Return seed → (parameters, buffers) by name, copies on the module's device; no generator is moved.
 
     A *factory* is called under ``torch.manual_seed(seed)``. Without one the module's layers are drawn anew, by their
-    ``reset_parameters()`` in the order of ``module.modules()``. The seed None stands for the weights as they are.
+    ``reset_parameters()``, parts before wholes. The seed None stands for the weights as they are.
 
     Raises:
         ValueError: the factory's models differ in shape; a layer with weights of its own that cannot be drawn anew.
@@ -46,9 +46,10 @@ def initial_weights(
 
 def _drawn(module: nn.Module) -> nn.Module:
     made = copy.deepcopy(module)
-    for path, part in made.named_modules():
-        if hasattr(part, "reset_parameters"):
-            part.reset_parameters()
+    for path, part in reversed(list(made.named_modules())):  # a whole after its parts, as when they are made
+        draw = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
+        if draw is not None:
+            draw()
         elif next(part.parameters(recurse=False), None) is not None:
             raise ValueError(
                 f"race: the candidates have seeds, and {path or 'the model'} ({type(part).__name__}) has weights of "

@@ -1,75 +1,38 @@
-"""A bar that shows who is still running, the best so far, and the time left."""
+"""What the bar of a race says: who is still running, the best so far."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
-from types import TracebackType
-from typing import Any
 
+from ..draw import Bar
 from .runner import Runner
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "note", "work"]
 
-_AFTER = 1.0  # seconds before it appears
-_REDRAW = 0.25
-_LINE = 60.0  # seconds between two lines where there is no terminal
+_LINE = 60.0  # seconds between two lines where there is no bar
 
 
 class Progress:
-    """Shows a race; silent unless *on*."""
+    """Shows a race on a bar; where there is none, a line a minute. Silent unless *on*."""
 
-    def __init__(self, on: bool) -> None:
-        self._on = on
-        self._terminal = on and sys.stderr.isatty()
-        self._began = self._drawn = self._said = time.monotonic()
-        self._bar: Any = None
-        self._task: Any = None
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+    def __init__(self, bar: Bar, on: bool) -> None:
+        self._bar, self._on = bar, on
+        self._said = time.monotonic()
 
     def show(self, runner: Runner) -> None:
         """Show how far *runner* has come, at most a few times a second."""
-        now = time.monotonic()
-        if not self._on or now - self._began < _AFTER or now - self._drawn < _REDRAW:
+        if not self._on:
             return
-        self._drawn = now
-        if self._terminal:
-            self._redraw(runner)
-        elif now - self._said >= _LINE:
-            self._said = now
+        if self._bar.is_due:
             done, total = work(runner)
-            print(f"race: {done:,} of {total:,} updates, {note(runner)}", flush=True)
-
-    def _redraw(self, runner: Runner) -> None:
-        done, total = work(runner)
-        if self._bar is None:
-            from rich.console import Console
-            from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
-
-            self._bar = Bar(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TaskProgressColumn(),
-                TextColumn("{task.fields[note]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                auto_refresh=False,
-                transient=True,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task("racing", total=total, note="")
-        self._bar.update(self._task, completed=done, total=total, note=note(runner))
-        self._bar.refresh()
+            self._bar.total = total
+            self._bar.update(done, note(runner))
+        elif not sys.stderr.isatty() and time.monotonic() - self._said >= _LINE:
+            self._said = time.monotonic()
+            done, total = work(runner)
+            self._bar.say(f"race: {done:,} of {total:,} updates, {note(runner)}")
 
 
 def work(runner: Runner) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from torch import nn
 
 from .. import loss as losses
 from ..checkpoint import restore_rng, snapshot_rng
+from ..draw import Bar
 from ..errors import check_number, unknown_name
 from ..loop import Precision, Run
 from ..loop.interrupt import interruptible
@@ -244,8 +245,8 @@ def _run(
         runner.keep = store.keep
     request = _Request()
     runner.asked_to_stop = lambda: request.reason
-    with Progress(verbose) as progress, interruptible(cast(Run, request)) as interruption:
-        runner.tell = progress.show
+    with Bar("racing", verbose) as bar, interruptible(cast(Run, request)) as interruption:
+        runner.tell = Progress(bar, verbose).show
         runner.run()
     if store is not None:
         if interruption.signal is not None:

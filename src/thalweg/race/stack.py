@@ -59,7 +59,6 @@ class Stack(Lane):
         self.rule = StackedRule(candidates[0].rule)
         own, place = entry.groups(candidates[0].rule)
         self._own = own
-        self.members = self._begin(place) if members is None else members
         example = split(entry.source.first())
         train_mode(entry.module)
         self.forward: StackedForward = stacked_forward(entry.module, example, entry.layers)
@@ -67,8 +66,20 @@ class Stack(Lane):
         self.most = len(numbers)
         self.compiled: CompiledStack | None = None
         self.compile_failure = ""
+        self._members = self._begin(place) if members is None else members
         self._each: EachUpdate | None = None
         self._moments()
+
+    @property
+    def members(self) -> Members:
+        """Parameters, buffers and states of all members, up to date."""
+        if self._each is not None:
+            self._each.collect()
+        return self._members
+
+    @members.setter
+    def members(self, members: Members) -> None:
+        self._members, self._each = members, None
 
     def _begin(self, place: dict[str, int]) -> Members:
         drawn = [self.entry.initial(candidate.seed) for candidate in self.candidates]
@@ -154,13 +165,13 @@ class Stack(Lane):
             return self.compiled(batch, moment)
         if self.update == "each":
             return self._kernels(batch, moment)
-        mean = eager_step(self.objective, self.rule, self.members, batch, moment)
+        mean = eager_step(self.objective, self.rule, self._members, batch, moment)
         if self.compiled is not None:
             self._write_back()
         return mean
 
     def _kernels(self, batch: Any, moment: Moment) -> Tensor:
-        members = self.members
+        members = self._members
         if self._each is None:
             self._each = EachUpdate(self.candidates, members, self._own)
         grads, mean, after = self.objective.gradients(

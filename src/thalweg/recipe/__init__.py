@@ -7,6 +7,7 @@ from .names import NAMES, Names, NameTable
 from .opening import opening
 from .parts import Parts
 from .places import is_refusal
+from .race import candidates_of, race, winner_of
 from .recipe import Recipe
 from .run import resume, run
 from .sections.train import Train
@@ -20,12 +21,15 @@ __all__ = [
     "Recipe",
     "RunSummary",
     "Train",
+    "candidates_of",
     "check_fit",
     "embedded",
     "is_refusal",
     "load",
     "opening",
+    "race",
     "read_embedded",
     "resume",
     "run",
+    "winner_of",
 ]

@@ -1,0 +1,400 @@
+"""Races beside sequential hand-written loops and beside Optuna.
+
+`python benchmarks/race.py [linear] [mlp] [mnist] [convnet] [halving] [trials] [auto] [gpu]`; all but `gpu` without
+arguments, about 12 minutes on two cores. Ratios are ours / peer in time: 20 × faster is 0.05. The floors are the matrix
+products alone, forward and backward, of all members together at the rate measured here.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import thalweg as tw
+from _record import Times, compare, emit, figure, measure, say
+from thalweg.race.stack import Stack
+
+warnings.filterwarnings("ignore")
+
+RATES = tw.race.log(1e-5, 1e-1, 32)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model and data that many members train on."""
+
+    name: str
+    model: Callable[[], nn.Module]
+    x: Tensor
+    y: Tensor
+    loss: str
+    batch: int
+    steps: int
+
+    def candidates(self, count: int) -> list[tw.race.Candidate]:
+        return [tw.race.Candidate(tw.optim.Adam(lr=lr)) for lr in tw.race.log(1e-5, 1e-1, count)]
+
+
+def numbers(name: str, widths: list[int], batch: int, steps: int) -> Task:
+    """Least squares with an MLP (or a linear layer) over 10,000 rows."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(10_000, widths[0], generator=generator)
+    y = x @ torch.randn(widths[0], 1, generator=generator) + 0.1 * torch.randn(10_000, 1, generator=generator)
+    return Task(name, lambda: mlp(widths), x, y, "mse", batch, steps)
+
+
+def classes(name: str, batch: int, steps: int) -> Task:
+    """An MNIST-shaped MLP."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(20_000, 784, generator=generator), torch.randint(0, 10, (20_000,), generator=generator)
+    return Task(name, lambda: mlp([784, 50, 10]), x, y, "cross_entropy", batch, steps)
+
+
+def images(name: str, batch: int, steps: int) -> Task:
+    """A small convnet on images of MNIST's shape."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(4_000, 1, 28, 28, generator=generator), torch.randint(0, 10, (4_000,), generator=generator)
+
+    def model() -> nn.Module:
+        head = (nn.Flatten(), nn.Linear(16 * 49, 10))
+        first = (nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+        return nn.Sequential(*first, nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), *head)
+
+    return Task(name, model, x, y, "cross_entropy", batch, steps)
+
+
+def mlp(widths: list[int]) -> nn.Module:
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(widths):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+TASKS = {
+    "linear": (numbers("32 rates, linear 10→1, batch 1000", [10, 1], 1000, 60), 1 / 20),
+    "mlp": (numbers("32 rates, MLP 10-40-20-1, batch 256", [10, 40, 20, 1], 256, 40), 1 / 10),
+    "mnist": (classes("32 rates, 784-50-10, batch 64", 64, 30), 1 / 3),
+}
+
+
+def loops(task: Task, model: nn.Module, count: int, steps: int, device: str = "cpu") -> list[nn.Module]:
+    """The peer: one hand-written loop after the other, tensor slicing, fused Adam."""
+    criterion = nn.MSELoss() if task.loss == "mse" else nn.CrossEntropyLoss()
+    done = []
+    for lr in tw.race.log(1e-5, 1e-1, count):
+        own = copy.deepcopy(model)
+        optimizer = torch.optim.Adam(own.parameters(), lr=lr, fused=True)
+        made = 0
+        while made < steps:
+            order = torch.randperm(len(task.x), device=device)
+            for start in range(0, len(task.x), task.batch):
+                rows = order[start : start + task.batch]
+                loss = criterion(own(task.x[rows]), task.y[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                made += 1
+                if made == steps:
+                    break
+        done.append(own)
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return done
+
+
+def stack_of(task: Task, model: nn.Module, count: int, *, compiled: bool, update: str = "stacked") -> Stack:
+    """Return a stack as a race makes it, ready to be advanced."""
+    candidates = task.candidates(count)
+    found = tw.race(
+        model, (task.x, task.y), None, candidates[:1], loss=task.loss, batch_size=task.batch, steps=1, verbose=False
+    )
+    stack = Stack(found.entry, candidates, range(count), 10**6)
+    stack.update = update
+    if compiled:
+        stack.compile()
+        assert stack.compiled is not None, stack.compile_failure
+    return stack
+
+
+def product_floor(task: Task, count: int) -> float:
+    """Return the seconds of the matrix products alone for one step of all members."""
+    work = []
+    layers = [layer for layer in task.model().modules() if isinstance(layer, nn.Linear)]
+    for index, layer in enumerate(layers):
+        h = torch.randn(count, layer.in_features, task.batch)
+        g = torch.randn(count, layer.out_features, task.batch)
+        w = torch.randn(count, layer.out_features, layer.in_features)
+        work.append((h, g, w, index > 0))
+    rounds = 30
+    best = math.inf
+    for _ in range(3):
+        begun = time.perf_counter()
+        for _ in range(rounds):
+            for h, g, w, inner in work:
+                if inner:
+                    torch.bmm(w, h)
+                    torch.bmm(g, h.transpose(1, 2))
+                    torch.bmm(w.transpose(1, 2), g)
+                else:
+                    flat = w.reshape(-1, w.shape[2]) @ h[0]
+                    flat @ h[0].T
+        best = min(best, (time.perf_counter() - begun) / rounds)
+    return best
+
+
+def run_stacked(part: str) -> None:
+    """One of the first three rows: per step in the steady state, and what compiling costs."""
+    task, target = TASKS[part]
+    torch.manual_seed(0)
+    model = task.model()
+    begun = time.perf_counter()
+    compiled = stack_of(task, model, 32, compiled=True)
+    seconds = time.perf_counter() - begun
+    stacked = stack_of(task, model, 32, compiled=False)
+    each = stack_of(task, model, 32, compiled=False, update="each")
+    steps = task.steps
+    times = measure(
+        {
+            "compiled": partial(compiled.advance, steps),
+            "uncompiled": partial(stacked.advance, steps),
+            "uncompiled, member by member": partial(each.advance, steps),
+            "loops": partial(loops, task, model, 32, steps),
+        },
+        repeats=6,
+    )
+    per_step = {name: Times(tuple(s / steps for s in taken.seconds)) for name, taken in times.items()}
+    floor = product_floor(task, 32)
+    peer = "32 hand-written loops, tensor slicing, fused Adam"
+    emit(
+        compare(
+            f"{task.name}: a step of all", per_step, ours="compiled", peer="loops", peer_name=peer, target=target,
+            unit="ms", floor=floor,
+        )
+    )  # fmt: skip
+    for name in ("uncompiled", "uncompiled, member by member"):
+        label = f"{task.name}: a step of all, {name}"
+        emit(compare(label, per_step, ours=name, peer="loops", peer_name=peer, target=None, unit="ms", floor=floor))
+    fast = per_step["compiled"].median
+    eager = min(per_step["uncompiled"].median, per_step["uncompiled, member by member"].median)
+    alone = per_step["loops"].median
+    against = ", ".join(
+        f"after {seconds / (slow - fast):,.0f} steps against {name}" if slow > fast else f"never against {name}"
+        for name, slow in (("uncompiled stacking", eager), ("the loops", alone))
+    )
+    say(f"{task.name}: compiling took {seconds:.1f} s; it pays {against}")
+    for length in (100, 1_000, 10_000):
+        walls = [seconds + fast * length, eager * length, alone * length]
+        say(f"  {length:,} steps: compiled {walls[0]:.1f} s, uncompiled {walls[1]:.1f} s, loops {walls[2]:.1f} s")
+
+
+def run_convnet() -> None:
+    """16 members of a small convnet, the whole race with its measurements against the loops."""
+    task = images("16 members, small convnet, batch 32", 32, 100)
+    torch.manual_seed(0)
+    model = task.model()
+    notes: list[str] = []
+
+    def ours() -> None:
+        found = tw.race(
+            model, (task.x, task.y), None, task.candidates(16), loss=task.loss, batch_size=task.batch,
+            steps=task.steps, verbose=False,
+        )  # fmt: skip
+        notes[:] = found.notes
+
+    times = measure({"race": ours, "loops": partial(loops, task, model, 16, task.steps)}, repeats=5)
+    per_step = {name: Times(tuple(s / task.steps for s in taken.seconds)) for name, taken in times.items()}
+    peer = "16 hand-written loops, tensor slicing, fused Adam"
+    emit(compare(f"{task.name}: a step of all, measuring included", per_step, ours="race", peer="loops",
+                 peer_name=peer, target=1.0, unit="ms"))  # fmt: skip
+    say(f"{task.name}: {'; '.join(notes)}")
+
+
+RULES = ("sgd", "adam", "rmsprop", "lion")
+
+
+def digits() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    found = tw.data.load("digits")
+    (x, y), (xv, yv) = found.train, found.valid
+    as_tensors = [torch.as_tensor(part) for part in (x, y, xv, yv)]
+    return (as_tensors[0].float(), as_tensors[1].long()), (as_tensors[2].float(), as_tensors[3].long())
+
+
+def run_halving() -> None:
+    """64 candidates over four rules by successive halving: the time to the same best validation loss."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    (x, y), (xv, yv) = digits()
+    rates = tw.race.log(1e-4, 1e0, 16)
+    torch.manual_seed(0)
+    model = mlp([x.shape[1], 32, 10])
+    epochs, batch = 27, 64
+    per_epoch = -(-len(x) // batch)
+    field = [tw.race.Candidate({"name": name, "lr": lr}) for name in RULES for lr in rates]
+    best: dict[str, float] = {}
+
+    def ours() -> float:
+        begun = time.perf_counter()
+        found = tw.race(
+            model, (x, y), (xv, yv), field, loss="cross_entropy", epochs=epochs, batch_size=batch,
+            halving=tw.race.Halving(3, rungs=4), verbose=False,
+        )  # fmt: skip
+        best["ours"] = found.best.mean
+        return time.perf_counter() - begun
+
+    torch_rules = {
+        "sgd": partial(torch.optim.SGD, fused=True),
+        "adam": partial(torch.optim.Adam, fused=True),
+        "rmsprop": torch.optim.RMSprop,
+    }
+
+    def optimizer(name: str, params: Any, lr: float) -> torch.optim.Optimizer:
+        return torch_rules[name](params, lr=lr) if name in torch_rules else tw.optim.Lion(lr=lr).optimizer(params)
+
+    def peer() -> float:
+        """Return the seconds until the best validation loss is ours to 1 %, or of the whole study."""
+        begun = time.perf_counter()
+        reached: list[float] = []
+        criterion = nn.CrossEntropyLoss()
+
+        def objective(trial: optuna.Trial) -> float:
+            own = copy.deepcopy(model)
+            made = optimizer(trial.suggest_categorical("rule", list(RULES)), own.parameters(),
+                             trial.suggest_categorical("lr", rates))  # fmt: skip
+            loss_now = math.inf
+            for epoch in range(epochs):
+                order = torch.randperm(len(x))
+                for start in range(0, len(x), batch):
+                    rows = order[start : start + batch]
+                    loss = criterion(own(x[rows]), y[rows])
+                    made.zero_grad()
+                    loss.backward()
+                    made.step()
+                with torch.no_grad():
+                    loss_now = float(criterion(own(xv), yv))
+                if not math.isfinite(loss_now):
+                    raise optuna.TrialPruned
+                if loss_now <= 1.01 * best["ours"] and not reached:
+                    reached.append(time.perf_counter() - begun)
+                trial.report(loss_now, epoch + 1)
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+            return loss_now
+
+        pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+        sampler = optuna.samplers.GridSampler({"rule": list(RULES), "lr": rates}, seed=0)
+        study = optuna.create_study(direction="minimize", sampler=sampler, pruner=pruner)
+        study.optimize(objective, n_trials=len(field))
+        best["optuna"] = study.best_value
+        best["reached"] = reached[0] if reached else math.nan
+        return time.perf_counter() - begun if not reached else reached[0]
+
+    times = measure({"race": ours, "optuna": peer}, repeats=5, returned=True, warmup=1)
+    name = "Optuna, grid sampler, successive-halving pruner, hand-written loop (fused)"
+    emit(compare("64 candidates over 4 rules, digits, successive halving: to the same best validation loss", times,
+                 ours="race", peer="optuna", peer_name=name, target=1 / 8))  # fmt: skip
+    when = "reached it" if math.isfinite(best["reached"]) else "ended without reaching it, its whole time counts"
+    say(f"halving: best validation loss ours {best['ours']:.4f}, Optuna {best['optuna']:.4f} ({when}); "
+        f"{per_epoch} updates per epoch")  # fmt: skip
+
+
+def run_trials() -> None:
+    """4,000 trials that do nothing to speak of: what each of them costs."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    count = 4000
+    x = torch.ones(1, 1)
+    model = nn.Linear(1, 1)
+
+    def ours() -> None:
+        field = tw.race.grid("sgd", lr=tw.race.log(1e-6, 1e-1, count), seeds=[0])
+        found = tw.race(model, (x, x), (x, x), field, steps=1, verbose=False, stacking="always")
+        assert len(found.leaderboard) == count
+
+    def peer() -> None:
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        study.optimize(lambda trial: trial.suggest_float("lr", 1e-6, 1e-1, log=True) ** 2, n_trials=count)
+
+    times = measure({"race": ours, "optuna": peer}, repeats=5)
+    each = {name: Times(tuple(s / count for s in taken.seconds)) for name, taken in times.items()}
+    label = "4,000 trivial trials, overhead per trial"
+    emit(compare(label, each, ours="race", peer="optuna", peer_name="Optuna, in memory, random sampler",
+                 target=0.1, unit="ms"))  # fmt: skip
+    emit(figure(f"{label}, absolute", each["race"].median * 1e3, 0.2, peer_name="0.2 ms", unit="ms", target=1.0))
+
+
+def run_auto() -> None:
+    """``auto`` against uncompiled stacking and against one after the other, whole races."""
+    for part, steps in (("linear", 300), ("mlp", 300), ("mnist", 60)):
+        task, _ = TASKS[part]
+        torch.manual_seed(0)
+        model = task.model()
+
+        def whole(task: Task = task, model: nn.Module = model, steps: int = steps, **how: Any) -> None:
+            tw.race(model, (task.x, task.y), None, task.candidates(32), loss=task.loss, batch_size=task.batch,
+                    steps=steps, verbose=False, **how)  # fmt: skip
+
+        times = measure(
+            {
+                "auto": whole,
+                "stacked, uncompiled": partial(whole, stacking="always", step="eager"),
+                "one after the other": partial(whole, stacking="never"),
+            },
+            repeats=5,
+        )
+        for peer in ("stacked, uncompiled", "one after the other"):
+            emit(compare(f"{task.name}, {steps} steps: auto", times, ours="auto", peer=peer, target=1.1))
+
+
+def run_gpu() -> None:
+    """64 members on an accelerator."""
+    device = "cuda"
+    for name, task in (("MNIST MLP", classes("", 64, 100)), ("small convnet", images("", 32, 60))):
+        task = Task(name, task.model, task.x.to(device), task.y.to(device), task.loss, task.batch, task.steps)
+        torch.manual_seed(0)
+        model = task.model().to(device)
+        ways = {"uncompiled": stack_of(task, model, 64, compiled=False)}
+        begun = time.perf_counter()
+        ways["compiled"] = stack_of(task, model, 64, compiled=True)
+        say(f"{name}: compiling took {time.perf_counter() - begun:.1f} s")
+        run = {way: partial(stack.advance, task.steps) for way, stack in ways.items()}
+        times = measure({**run, "loops": partial(loops, task, model, 64, task.steps, device)}, repeats=5)
+        per_step = {way: Times(tuple(s / task.steps for s in taken.seconds)) for way, taken in times.items()}
+        for way in ways:
+            emit(compare(f"64 members, {name}: a step of all, {way}", per_step, ours=way, peer="loops",
+                         peer_name="64 hand-written loops, fused Adam", unit="ms",
+                         target=1 / 15 if way == "compiled" else None))  # fmt: skip
+
+
+PARTS: dict[str, Callable[[], None]] = {
+    **{part: partial(run_stacked, part) for part in TASKS},
+    "convnet": run_convnet,
+    "halving": run_halving,
+    "trials": run_trials,
+    "auto": run_auto,
+    "gpu": run_gpu,
+}
+
+
+def main() -> None:
+    """Measure what was asked for and print."""
+    for part in sys.argv[1:] or [part for part in PARTS if part != "gpu" or torch.cuda.is_available()]:
+        if part not in PARTS:
+            raise SystemExit(f"race: unknown part {part!r}; known: {', '.join(PARTS)}")
+        PARTS[part]()
+
+
+if __name__ == "__main__":
+    main()
