@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from .arrow_table import arrow_table
 from .files import WHO, find_files, format_of
 from .npy_table import npy_table
 from .order import Shuffle
@@ -97,7 +97,7 @@ def stream(
     if dtype not in _DTYPES:
         raise ValueError(f"{WHO}: dtype={dtype!r} is not read from files; choose torch.float32 or torch.float64.")
     budget = parse_size(WHO, "memory", memory)
-    table = _table(paths, target, columns, weight, filter, _DTYPES[dtype], budget)
+    table = _table(paths, target, columns, weight, filter, _DTYPES[dtype])
     return StreamSource(
         table,
         batch_size=batch_size,
@@ -111,9 +111,7 @@ def stream(
     )
 
 
-def _table(
-    paths: Any, target: Any, columns: Any, weight: Any, filter: Any, dtype: np.dtype[Any], memory: int
-) -> RowTable:
+def _table(paths: Any, target: Any, columns: Any, weight: Any, filter: Any, dtype: np.dtype[Any]) -> RowTable:
     files = find_files(paths)
     kinds = {file.path: format_of(file.path) for file in files}
     for path, kind in kinds.items():
@@ -130,8 +128,4 @@ def _table(
             )
     if kind == "npy":
         return npy_table(files, target, columns, weight, filter, dtype)
-    raise ValueError(f"{WHO}: {kind} is not read yet.")
-
-
-def _listed(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, (list, tuple)) else [value]
+    return arrow_table(files, str(kind), target, columns, weight, filter, dtype)

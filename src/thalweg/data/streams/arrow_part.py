@@ -1,0 +1,154 @@
+"""Files that Arrow decodes, unit after unit (row groups, record batches, pieces of text)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .columns import Chosen, fill
+from .files import WHO, File
+from .rows import Rows, cut
+from .table import Part, PartReader
+
+__all__ = ["ArrowPart", "ArrowReader", "need_pyarrow"]
+
+
+def need_pyarrow(path: str) -> None:
+    """Raise unless pyarrow is installed.
+
+    Raises:
+        ImportError: it is not.
+    """
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise ImportError(f"{WHO}: reading {path} needs pyarrow; install it with thalweg[data].") from None
+
+
+class ArrowPart(Part):
+    """A file of units, each of which is decoded from its beginning.
+
+    Args:
+        file: the file.
+        chosen: the columns that are read.
+        condition: a ``pyarrow.compute`` expression that rows must fulfil, or None.
+    """
+
+    is_mapped = False
+    is_seekable = False
+    block_bytes = 1 << 20
+    unit_name = "unit"
+    units: NDArray[np.int64]
+
+    def __init__(self, file: File, chosen: Chosen, condition: Any) -> None:
+        self.file = file
+        self.name = file.path
+        self.chosen = chosen
+        self.condition = condition
+        self.identity = file.identity
+
+    def count(self, sizes: list[int]) -> None:
+        """Take up the rows of every unit."""
+        self.units = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        self.n = int(self.units[-1])
+
+    @abstractmethod
+    def batches(self, unit: int, opened: Any) -> Iterator[Any]:
+        """Yield the record batches of a unit: the chosen columns in their order, rows already filtered."""
+
+    def opened(self) -> Any:
+        """Return what `batches` reads from; one per reader."""
+        return None
+
+    def open(self) -> PartReader:
+        return ArrowReader(self)
+
+    def damaged(self, unit: int | None, error: Exception) -> ValueError:
+        """Return the error for what Arrow could not read."""
+        where = "" if unit is None else f", {self.unit_name} {unit} of {len(self.units) - 1}"
+        return damaged(self.file, where, error)
+
+    def sizes_by_reading(self, units: int) -> list[int]:
+        """Return the rows of every unit under the condition, by reading them."""
+        self.count([0] * units)
+        opened = self.opened()
+        return [sum(batch.num_rows for batch in self.batches(unit, opened)) for unit in range(units)]
+
+
+def damaged(file: File, where: str, error: Exception) -> ValueError:
+    """Return the error for a file that Arrow could not read."""
+    said = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+    return ValueError(
+        f"{WHO}: {file.path} ({file.size} bytes){where} cannot be read: {said}; the file is truncated or damaged: "
+        "check how it was written, or copy it again."
+    )
+
+
+class ArrowReader(PartReader):
+    """Reads rows; goes on where the last read ended, and decodes a unit again only to go back."""
+
+    def __init__(self, part: ArrowPart) -> None:
+        self._part = part
+        self._opened = part.opened()
+        self._row = -1  # of the first row of `_batch` that was not read yet
+        self._unit = -1
+        self._stream: Iterator[Any] = iter(())
+        self._batch: Any = None
+
+    def read(self, start: int, stop: int, into: Rows) -> None:
+        import pyarrow as pa
+
+        try:
+            self._read(start, stop, into)
+        except (pa.ArrowException, OSError) as error:
+            raise self._part.damaged(self._unit, error) from None
+
+    def _read(self, start: int, stop: int, into: Rows) -> None:
+        if start != self._row:
+            self._seek(start)
+        done = 0
+        while start < stop:
+            batch = self._next()
+            count = min(stop - start, batch.num_rows)
+            some = batch.slice(0, count)
+            columns = list(zip(self._part.chosen.names, some.columns, strict=True))
+            fill(columns, cut(into, done, done + count), start, self._place)
+            self._batch = batch.slice(count) if count < batch.num_rows else None
+            start, done = start + count, done + count
+            self._row = start
+
+    def _place(self, row: int) -> str:
+        return f"row {row} of {self._part.name}"
+
+    def _seek(self, row: int) -> None:
+        self._unit = int(np.searchsorted(self._part.units, row, side="right")) - 1
+        self._stream, self._batch = self._part.batches(self._unit, self._opened), None
+        self._row = int(self._part.units[self._unit])
+        while self._row < row:
+            batch = self._next()
+            count = min(row - self._row, batch.num_rows)
+            self._batch = batch.slice(count) if count < batch.num_rows else None
+            self._row += count
+
+    def _next(self) -> Any:
+        """Return the rows that come next, at least one."""
+        while self._batch is None or not self._batch.num_rows:
+            self._batch = next(self._stream, None)
+            if self._batch is None:
+                if self._row != self._part.units[self._unit + 1]:
+                    raise ValueError(
+                        f"{WHO}: {self._part.name}, {self._part.unit_name} {self._unit} ends after "
+                        f"{self._row - self._part.units[self._unit]} rows, although it had "
+                        f"{self._part.units[self._unit + 1] - self._part.units[self._unit]} when the stream was made; "
+                        "the file has changed: make the stream again."
+                    )
+                self._unit += 1
+                self._stream = self._part.batches(self._unit, self._opened)
+        return self._batch
+
+    def close(self) -> None:
+        self._stream, self._batch, self._opened = iter(()), None, None
