@@ -74,12 +74,8 @@ class Descent:
         self._shifted = bool(at.shift.any())
         self.weight = torch.nn.Parameter(torch.zeros(outputs, features, dtype=dtype))
         self.bias = torch.nn.Parameter(torch.zeros(outputs, dtype=dtype), requires_grad=intercept)
-        self.weight.grad = torch.zeros_like(self.weight)
-        params = [self.weight]
-        if intercept:
-            self.bias.grad = torch.zeros_like(self.bias)
-            params.append(self.bias)
-        optimizer = rule.optimizer(params)
+        self._make_grads()
+        optimizer = rule.optimizer([self.weight, self.bias] if intercept else [self.weight])
         assert isinstance(optimizer, RuleOptimizer), "a rule's optimizer is the shell that the engine binds"
         self.optimizer = optimizer
         found: Mapping[str, Any] = {} if schedule is None else schedules.resolve(schedule, total_steps, steps_per_epoch)
@@ -87,6 +83,15 @@ class Descent:
         self.steps = 0
         self._at = self.values()
         self.keeper = PathKeeper()
+
+    def _make_grads(self) -> None:
+        self.weight.grad = torch.zeros_like(self.weight)
+        if self.intercept:
+            self.bias.grad = torch.zeros_like(self.bias)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._make_grads()  # torch pickles parameters without them
 
     def values(self) -> tuple[Tensor, Tensor]:
         """Return W **(k, p)** and b **(k,)** as they stand, in the data's coordinates; new tensors."""
