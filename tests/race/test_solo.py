@@ -86,11 +86,10 @@ def test_dropout_is_the_same_stacked_and_alone(kind: str, update: str) -> None:
         single = race(model, data, [candidate], "mse", epochs=10, stacking="never")
         assert furthest(found.module(number), single.module(0)) < 1e-12
     own = found.entry.initial(3)
-    begun = mlp()
     begun = nn.Sequential(*(layer for layer in model)).requires_grad_(True)
     begun.load_state_dict({**own[0], **own[1]})
     learner = tw.Learner(begun, tw.optim.SGD(lr=0.05), "mse", seed=0, device="cpu")
-    with tw.race.CounterMasks(seed=3, layers=2) as masks:
+    with tw.race.CounterMasks(seed=3) as masks:
         learner.fit(data, epochs=10, batch_size=16, verbose=False, hooks=[masks])
     assert furthest(found.module(0), begun.eval()) < 1e-12
 

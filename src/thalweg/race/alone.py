@@ -175,10 +175,10 @@ def _mean(total: Tensor, weight: Tensor | int, penalty: Tensor | None) -> Tensor
 
 @torch.no_grad()
 def _fill(module: nn.Module, params: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
-    for name, tensor in module.named_parameters():
-        tensor.copy_(params[name])
-    for name, tensor in module.named_buffers():
-        tensor.copy_(buffers[name])
+    for name, param in module.named_parameters():
+        param.copy_(params[name])
+    for name, buffer in module.named_buffers():
+        buffer.copy_(buffers[name])
 
 
 def _generator_state(seed: int, device: torch.device) -> list[Tensor]:

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 
 from ..engine.counter_dropout import CounterDropout, dropout_keys
-from ..errors import check_number
 from ..loop import Hook, Run
 
 __all__ = ["CounterMasks"]
 
-_MOST = 64  # layers for which keys are made
+_MOST = 256  # dropouts of a forward pass for which keys are made
 
 
 class CounterMasks(Hook):
@@ -24,7 +23,6 @@ class CounterMasks(Hook):
 
     Args:
         seed: of the member: its own, or the race's where it had none.
-        layers: dropouts in a forward pass, 1 to 64.
 
     >>> import torch, thalweg as tw
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
@@ -34,22 +32,21 @@ class CounterMasks(Hook):
     ...     history = learner.fit((X, y), epochs=2, verbose=False, hooks=[masks])
     """
 
-    def __init__(self, seed: int, layers: int = 1) -> None:
-        check_number("CounterMasks", "layers", layers, low=1, high=_MOST)
-        self.seed, self.layers = seed, layers
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
         self._mode = CounterDropout()
 
     def __enter__(self) -> CounterMasks:
-        self._mode.__enter__()
+        self._mode.__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._mode.__exit__(kind, error, trace)
+        self._mode.__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
 
     def _set(self, run: Run) -> None:
-        table = dropout_keys([self.seed], np.array([run.step]), self.layers)
+        table = dropout_keys([self.seed], np.array([run.step]), _MOST)
         self._mode.begin(torch.from_numpy(table[0, 0]).to(run.device))
 
     def on_fit_begin(self, run: Run) -> None:

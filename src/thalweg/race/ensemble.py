@@ -21,10 +21,10 @@ def filled(template: nn.Module, weights: Weights) -> nn.Module:
     module = copy.deepcopy(template).eval()
     params, buffers = weights
     with torch.no_grad():
-        for name, tensor in module.named_parameters():
-            tensor.copy_(params[name])
-        for name, tensor in module.named_buffers():
-            tensor.copy_(buffers[name])
+        for name, param in module.named_parameters():
+            param.copy_(params[name])
+        for name, buffer in module.named_buffers():
+            buffer.copy_(buffers[name])
     return module
 
 

@@ -197,7 +197,7 @@ def _look_for_draws(entry: Entry) -> None:
         with torch.random.fork_rng(), torch.no_grad(), entry.precision.context():
             before = torch.get_rng_state()
             with counting:
-                params = dict(module.named_parameters())
+                params: dict[str, Tensor] = dict(module.named_parameters())
                 torch.func.functional_call(module, (params, buffers), parts.args, dict(parts.kwargs))
             entry.layers = counting.calls
             entry.draws = not torch.equal(before, torch.get_rng_state())
@@ -212,6 +212,6 @@ def _draws_on_cuda(entry: Entry, counting: CounterDropout, parts: Any, buffers: 
     before = torch.cuda.get_rng_state(entry.device)
     counting.begin(None)
     with counting:
-        params = dict(entry.module.named_parameters())
+        params: dict[str, Tensor] = dict(entry.module.named_parameters())
         torch.func.functional_call(entry.module, (params, buffers), parts.args, dict(parts.kwargs))
     return not torch.equal(before, torch.cuda.get_rng_state(entry.device))

@@ -59,7 +59,7 @@ def _seeds(given: int | Iterable[int]) -> list[int]:
         if given < 1:
             raise ValueError(f"race.grid: seeds={given} leaves nobody to race; give a number >= 1, or a list of seeds.")
         return list(range(given))
-    found = list(given) if isinstance(given, Iterable) else [given]
+    found: list[int] = list(given) if isinstance(given, Iterable) else [given]
     if not found or any(isinstance(seed, bool) or not isinstance(seed, int) for seed in found):
         raise ValueError(f"race.grid: seeds={given!r} is no list of whole numbers; give a number >= 1, or such a list.")
     if len(set(found)) < len(found):

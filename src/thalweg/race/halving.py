@@ -72,7 +72,7 @@ def rungs(settings: int, total: int, halving: Halving | None) -> list[Rung]:
             f"race: {count} rungs by a factor of {factor:g} within {total} updates are too many: the first would have "
             f"{total / factor ** (count - 1):.2g} updates; give a longer budget, or fewer rungs."
         )
-    found = []
+    found: list[Rung] = []
     for place in range(count):
         step = total if place == count - 1 else max(1, round(total / factor ** (count - 1 - place)))
         last = place == count - 1

@@ -83,6 +83,26 @@ class RaceResult:
             self.leaderboard, [member.candidate for member in self.members], self.entry.source.batch_size, self.steps
         )
 
+    @cached_property
+    def _varying(self) -> set[str]:
+        """Names of the settings that differ between candidates of one rule, the rate always among them."""
+        seen: dict[tuple[str, str], set[str]] = {}
+        for standing in self.leaderboard:
+            found = standing.candidate.settings()
+            for name in {*found, "schedule", "clip_norm", "clip_value", "label_smoothing"}:
+                seen.setdefault((found["optimizer"], name), set()).add(repr(found.get(name)))
+        return {"lr", *(name for (_, name), values in seen.items() if len(values) > 1)} - {"seed", "order"}
+
+    def label(self, standing: Standing) -> str:
+        """Return a setting in words: its rule, its rate, and what else differs between the candidates."""
+        found = standing.candidate.settings()
+        words = [
+            f"{name}={found[name]:g}" if isinstance(found[name], (int, float)) else f"{name}={found[name]}"
+            for name in found
+            if name in self._varying
+        ]
+        return " ".join([found["optimizer"], *words])
+
     @property
     def loss_name(self) -> str:
         """What the losses are called."""
@@ -152,12 +172,12 @@ class RaceResult:
                 runs = [[loss for _, loss in member.validations][: len(steps)] for member in group]
                 runs = [run for run in runs if len(run) == len(steps)]
                 y = np.array(runs).mean(axis=0) if runs else np.empty(0)
-                found.append((str_of(standing), np.array(steps, dtype=np.float64), y, None))
+                found.append((self.label(standing), np.array(steps, dtype=np.float64), y, None))
             else:
                 length = min(member.curve.size for member in group)
                 y = np.array([member.curve[:length] for member in group]).mean(axis=0)
                 thin = np.unique(np.linspace(0, max(0, length - 1), min(length, _POINTS)).astype(int))
-                found.append((str_of(standing), thin + 1.0, y[thin], None))
+                found.append((self.label(standing), thin + 1.0, y[thin], None))
         return found
 
     def plot(self) -> Figure:
@@ -234,7 +254,7 @@ class RaceResult:
     def table(self, top: int = _SHOWN) -> Table:
         """Return the leaderboard's first lines as a table for people."""
         heads = ["place", "setting", "mean", "± spread", "seeds", "updates", "verdict"]
-        return Table([_line(standing) for standing in self.leaderboard[:top]], heads, self.loss_name)
+        return Table([_line(s, self.label(s)) for s in self.leaderboard[:top]], heads, self.loss_name)
 
     def facts(self) -> list[str]:
         """Return how it was computed and what was not tried, as sentences."""
@@ -251,7 +271,7 @@ class RaceResult:
         return "\n".join([str(self.table()), *rest, "", *self.facts()])
 
     def __repr__(self) -> str:
-        return f"RaceResult({len(self.members)} members, best: {str_of(self.best)}, {self.best.mean:.4g})"
+        return f"RaceResult({len(self.members)} members, best: {self.label(self.best)}, {self.best.mean:.4g})"
 
     def _repr_html_(self) -> str:
         table = self.table()
@@ -272,7 +292,7 @@ class RaceResult:
             "leaderboard": [
                 {
                     "place": s.place,
-                    "setting": str_of(s),
+                    "setting": self.label(s),
                     "mean": _json(s.mean),
                     "spread": _json(s.spread),
                     "seeds": s.seeds,
@@ -290,18 +310,13 @@ class RaceResult:
         return folder
 
 
-def str_of(standing: Standing) -> str:
-    """Return a setting in words: its first candidate without the seed."""
-    return " ".join(word for word in str(standing.candidate).split() if not word.startswith(("seed=", "order=")))
-
-
-def _line(standing: Standing) -> list[Any]:
+def _line(standing: Standing, label: str) -> list[Any]:
     verdict = standing.verdict if standing.p is None else f"{standing.verdict} (p = {standing.p:.2g})"
     if standing.diverged and "diverged" not in verdict:
         verdict += f", {standing.diverged} of {standing.seeds} diverged"
     spread = None if math.isnan(standing.spread) else float(f"{standing.spread:.2g}")
     mean = None if math.isnan(standing.mean) else float(f"{standing.mean:.5g}")
-    return [standing.place, str_of(standing), mean, spread, standing.seeds, standing.step, verdict]
+    return [standing.place, label, mean, spread, standing.seeds, standing.step, verdict]
 
 
 def _plain(value: Any) -> Any:

@@ -306,10 +306,10 @@ class Stack(Lane):
 
     def load_state(self, state: dict[str, Any]) -> None:
         groups, device = self.members.groups, self.entry.device
-        held = [
+        params, fixed, buffers, states = (
             tree_map(lambda tensor: tensor.to(device), state[name]) for name in ("params", "fixed", "buffers", "states")
-        ]
-        self.members = Members(*held, groups)
+        )
+        self.members = Members(params, fixed, buffers, states, groups)
         self.step, self.update = int(state["step"]), str(state["update"])
         self._each = None
 

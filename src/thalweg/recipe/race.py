@@ -58,8 +58,8 @@ def candidates_of(
     own = optimizer_section.make(recipe.optimizer, recipe.place("optimizer"), names)
     if not optimizers and not isinstance(own, Rule):
         raise ValueError(
-            f"{recipe.place('optimizer')}: {recipe.optimizer['name']!r} is none of Thalweg's rules, which are what races; "
-            f"name rules that do ({listing(RULES)})."
+            f"{recipe.place('optimizer')}: {recipe.optimizer['name']!r} is none of Thalweg's rules, which are what "
+            f"races; name rules that do ({listing(RULES)})."
         )
     rules: list[Any] = [own] if not optimizers else []
     for name in optimizers:
@@ -159,7 +159,7 @@ def race(
 
 
 def winner_of(recipe: Recipe, result: RaceResult, names: Names = NAMES) -> Recipe:
-    """Return the recipe with the winner's rule, schedule, clipping and seed, and without early stopping: nobody had it."""
+    """Return the recipe with the winner's rule, schedule, clipping and seed, without early stopping, which nobody had."""
     sections = result.sections()
     document = recipe.to_dict()
     train = {key: value for key, value in document["train"].items() if key not in ("early_stopping",)}
@@ -170,6 +170,8 @@ def winner_of(recipe: Recipe, result: RaceResult, names: Names = NAMES) -> Recip
     document["train"] = {**train, **sections["train"]}
     if "loss" in sections:
         document["loss"] = {**document["loss"], **sections["loss"]}
+    if result.entry.layers:
+        document["train"]["dropout"] = "counter"
     document["name"] = f"{recipe.name}-winner"
     document["description"] = f"the best of {len(result.leaderboard)} settings in a race of {recipe.name}"
     return replace(load(document, (), names), source=recipe.source)

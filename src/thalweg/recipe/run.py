@@ -13,6 +13,7 @@ from thalweg.loop import read_checkpoint
 
 from . import closing
 from .directory import claim, release
+from .dropout import dropout_hooks
 from .fitting import check_fit
 from .load import load
 from .names import NAMES, Names
@@ -73,14 +74,15 @@ def run(
         if verbose:
             print(opening(recipe, learner, data, directory), end="\n\n", flush=True)
         begun = time.perf_counter()
-        learner.fit(
-            data.train,
-            valid=data.valid,
-            run_dir=directory,
-            verbose=verbose,
-            hooks=_hooks(data, verbose),
-            **recipe.fit_arguments(),
-        )
+        with dropout_hooks(recipe) as masks:
+            learner.fit(
+                data.train,
+                valid=data.valid,
+                run_dir=directory,
+                verbose=verbose,
+                hooks=[*_hooks(data, verbose), *masks],
+                **recipe.fit_arguments(),
+            )
     except BaseException:
         release(directory, is_new)
         raise
@@ -135,14 +137,15 @@ def resume(
     if texts:
         recipe.save(directory / "recipe.toml")
     begun = time.perf_counter()
-    learner.fit(
-        data.train,
-        valid=data.valid,
-        resume=directory,
-        verbose=verbose,
-        hooks=_hooks(data, verbose),
-        **recipe.fit_arguments(),
-    )
+    with dropout_hooks(recipe) as masks:
+        learner.fit(
+            data.train,
+            valid=data.valid,
+            resume=directory,
+            verbose=verbose,
+            hooks=[*_hooks(data, verbose), *masks],
+            **recipe.fit_arguments(),
+        )
     return closing.close(recipe, learner, data, directory, time.perf_counter() - begun, resumed_at=step)
 
 

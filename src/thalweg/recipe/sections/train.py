@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from thalweg.errors import check_number
 from thalweg.loop import EarlyStopping, Every
@@ -33,6 +33,8 @@ class Train:
         device: ``"auto"``, ``"cpu"``, ``"cuda:0"``, ….
         compile: run the model through ``torch.compile``.
         engine: how updates are executed: ``"auto"``, ``"reference"`` or ``"torch"``.
+        dropout: where masks come from: ``"torch"``'s generator, or ``"counter"``: from seed, update and layer, as in a
+            race.
         step: ``"eager"``, ``"compiled"`` (the whole step as one compiled call), or ``"auto"``.
         clip_norm: largest 2-norm of all gradients together, > 0; None: not clipped.
         clip_value: largest absolute gradient element, > 0; None: not clipped.
@@ -57,6 +59,7 @@ class Train:
     compile: bool = False
     engine: str = "auto"
     step: str = "auto"
+    dropout: Literal["torch", "counter"] = "torch"
     clip_norm: float | None = None
     clip_value: float | None = None
     no_decay: str | Sequence[str] = "auto"
