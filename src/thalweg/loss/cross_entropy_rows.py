@@ -16,6 +16,10 @@ __all__ = ["CrossEntropyRows", "log_softmax_"]
 # Rows hold valid classes only, so nothing is left for torch to ignore, and a -100 that slipped in is an error.
 _NOTHING = torch.iinfo(torch.int64).min
 
+# Where a row's largest logit lies within this of 0, the sum of its exponentials neither overflows in float32 nor loses
+# anything to underflow that is not far below the rounding of the rest.
+_SAFE = 60.0
+
 
 def log_softmax_(logits: Tensor) -> Tensor:
     """Replace *logits* (R, V) by their log-softmax over the last dim, in place."""
@@ -68,9 +72,37 @@ class CrossEntropyRows(RowForm):
             values = values + (penalty if weight is None else penalty * weight)
         return values
 
-    def row_differentiate_(self, logits: Tensor, rows: Rows) -> Tensor:
+    def row_differentiate_(self, logits: Tensor, rows: Rows) -> tuple[Tensor, Tensor | None]:
         if rows.soft is not None:
-            return self._soft_differentiate_(logits, rows, rows.soft)
+            return self._soft_differentiate_(logits, rows, rows.soft), None
+        if not self.label_smoothing and not self.z_loss:
+            return self._plain_differentiate_(logits, rows)
+        return self._full_differentiate_(logits, rows), None
+
+    def _plain_differentiate_(self, logits: Tensor, rows: Rows) -> tuple[Tensor, Tensor | None]:
+        """The derivative is w (p - [c = y]): nothing but a factor per row besides the exponentials."""
+        assert rows.target is not None
+        index, weight = rows.target[:, None], _of_target(rows)
+        if logits.device.type != "cpu" or type(logits) is not Tensor or torch.compiler.is_compiling():
+            log_p = log_softmax_(logits)
+            values = log_p.gather(1, index).squeeze(1).neg_()
+            log_p.exp_().scatter_add_(1, index, -torch.ones_like(values)[:, None])
+            return values if weight is None else values * weight, weight
+        # On a CPU the elementwise work counts: one pass for the exponentials, and their sum stays outside as a factor.
+        highest = logits.amax(1)
+        chosen = logits.gather(1, index).squeeze(1)
+        if bool((highest.abs() < _SAFE).all()):
+            total = logits.exp_().sum(1)
+            values = total.log().sub_(chosen)
+        else:
+            total = logits.sub_(highest[:, None]).exp_().sum(1)
+            values = total.log().add_(highest).sub_(chosen)
+        logits.scatter_add_(1, index, -total[:, None])
+        if weight is None:
+            return values, total.reciprocal_()
+        return values * weight, weight / total
+
+    def _full_differentiate_(self, logits: Tensor, rows: Rows) -> Tensor:
         assert rows.target is not None
         index, weight, classes = rows.target[:, None], _of_target(rows), logits.shape[1]
         highest = logits.amax(1) if self.z_loss else None
@@ -79,36 +111,27 @@ class CrossEntropyRows(RowForm):
         z = None if highest is None else highest - log_p.amax(1)
         nll = log_p.gather(1, index).squeeze(1).neg_()
         values = nll if weight is None else nll * weight
-        pull = weight  # what is subtracted at the target
-        total: Tensor | None = weight  # u, None for 1
+        pull = torch.ones_like(nll) if weight is None else weight  # what is subtracted at the target
+        total = weight  # u, None for 1
         spread = self.label_smoothing / classes
         if self.label_smoothing:
-            kept = 1.0 - self.label_smoothing
-            pull = torch.full_like(nll, kept) if weight is None else weight * kept
+            pull = pull * (1.0 - self.label_smoothing)
             if rows.class_weight is None:
-                values = kept * nll - spread * log_p.sum(1)
+                values = pull * nll - spread * log_p.sum(1)
             else:
-                values = kept * values - spread * (log_p @ rows.class_weight)
+                values = pull * nll - spread * (log_p @ rows.class_weight)
                 total = pull + spread * rows.class_weight.sum()
         if z is not None:
             slope = z * (2.0 * self.z_loss) if weight is None else z * weight * (2.0 * self.z_loss)
             values = values + 0.5 * slope * z
             total = slope + (1.0 if total is None else total)
-        if rows.factor is not None:
-            total = rows.factor if total is None else total * rows.factor
-            pull = rows.factor if pull is None else pull * rows.factor
         gradient = log_p.exp_()
         if total is not None:
             gradient.mul_(total[:, None])
-        if self.label_smoothing:
-            if rows.class_weight is not None:
-                ones = torch.ones_like(nll) if rows.factor is None else rows.factor
-                gradient.addr_(ones, rows.class_weight, alpha=-spread)
-            elif rows.factor is not None:
-                gradient.sub_(rows.factor[:, None], alpha=spread)
-            else:
-                gradient.sub_(spread)
-        pull = torch.ones_like(nll) if pull is None else pull
+        if self.label_smoothing and rows.class_weight is not None:
+            gradient.sub_(rows.class_weight, alpha=spread)
+        elif self.label_smoothing:
+            gradient.sub_(spread)
         gradient.scatter_add_(1, index, -pull[:, None])
         return values
 
@@ -125,9 +148,7 @@ class CrossEntropyRows(RowForm):
         if z is not None:
             values = values + self.z_loss * z * z
             total = total + 2.0 * self.z_loss * z
-        gradient = log_p.exp_().mul_(total[:, None]).sub_(share)
-        if rows.factor is not None:
-            gradient.mul_(rows.factor[:, None])
+        log_p.exp_().mul_(total[:, None]).sub_(share)
         return values
 
 

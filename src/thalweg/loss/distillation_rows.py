@@ -75,38 +75,34 @@ class DistillationRows(RowForm):
             values = values + self.hard_weight * self._hard.row_values(logits, rows)
         return values
 
-    def row_differentiate_(self, logits: Tensor, rows: Rows) -> Tensor:
-        soft, temperature = 1.0 - self.hard_weight, self.temperature
-        hard_values: Tensor | None = None
+    def row_differentiate_(self, logits: Tensor, rows: Rows) -> tuple[Tensor, Tensor | None]:
+        if self.hard_weight == 1.0:
+            return self._hard.row_differentiate_(logits, rows)
+        hard: Tensor | None = None
+        values: Tensor | float = 0.0
         if self.hard_weight:
-            hard_gradient = logits.clone() if soft else logits
-            hard_values = self._hard.row_differentiate_(hard_gradient, rows).mul_(self.hard_weight)
-            if not soft:
-                return hard_values
+            hard = logits.clone()
+            hard_values, scale = self._hard.row_differentiate_(hard, rows)
+            values = hard_values * self.hard_weight
+            hard.mul_(self.hard_weight if scale is None else (scale * self.hard_weight)[:, None])
+        soft, temperature = 1.0 - self.hard_weight, self.temperature
         if temperature != 1.0:
             logits.div_(temperature)
         log_q = self.teacher_log_probabilities(rows, logits)
         log_p = log_softmax_(logits)
         q = log_q.exp()
-        total = q.sum(1) if self.log_target else None  # log-probabilities are taken as they are given
         gap = torch.sub(log_q, log_p)
-        if self.log_target:
-            gap.masked_fill_(q == 0, 0.0)
-        values: Tensor = torch.linalg.vecdot(q, gap).mul_(soft * temperature**2)
-        scale = None if rows.class_weight is None or rows.target is None else rows.class_weight[rows.target]
-        if scale is not None:
-            values = values * scale
-        if rows.factor is not None:
-            scale = rows.factor if scale is None else scale * rows.factor
         gradient = log_p.exp_()
-        if total is not None:
-            gradient.mul_(total[:, None])
+        if self.log_target:  # taken as they are given: 0 log 0 is 0, and a sum that is not quite 1 counts
+            gap.masked_fill_(q == 0, 0.0)
+            gradient.mul_(q.sum(1)[:, None])
+        divergence = torch.linalg.vecdot(q, gap).mul_(soft * temperature**2)
         gradient.sub_(q)
-        if scale is not None:
-            gradient.mul_((soft * temperature) * scale[:, None])
-        elif soft * temperature != 1.0:
-            gradient.mul_(soft * temperature)
-        if hard_values is not None:
-            gradient.add_(hard_gradient, alpha=self.hard_weight)
-            values = values + hard_values
-        return values
+        weight = None if rows.class_weight is None or rows.target is None else rows.class_weight[rows.target]
+        if weight is not None:
+            divergence = divergence * weight
+        if hard is None:
+            factor = torch.full_like(divergence, soft * temperature)
+            return divergence, factor if weight is None else factor.mul_(weight)
+        gradient.mul_(soft * temperature if weight is None else (weight * (soft * temperature))[:, None]).add_(hard)
+        return divergence + values, None

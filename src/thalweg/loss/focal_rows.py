@@ -47,7 +47,7 @@ class FocalRows(RowForm):
         chosen = _of_class(rows)
         return values if chosen is None else values * chosen
 
-    def row_differentiate_(self, logits: Tensor, rows: Rows) -> Tensor:
+    def row_differentiate_(self, logits: Tensor, rows: Rows) -> tuple[Tensor, Tensor | None]:
         assert rows.target is not None
         index = rows.target[:, None]
         log_p = log_softmax_(logits)
@@ -61,10 +61,8 @@ class FocalRows(RowForm):
         chosen = _of_class(rows)
         if chosen is not None:
             values, slope = values * chosen, slope * chosen
-        if rows.factor is not None:
-            slope = slope * rows.factor
-        log_p.exp_().mul_(slope[:, None]).scatter_add_(1, index, -slope[:, None])
-        return values
+        log_p.exp_().scatter_add_(1, index, -torch.ones_like(slope)[:, None])
+        return values, slope
 
 
 def _of_class(rows: Rows) -> Tensor | None:

@@ -8,11 +8,12 @@ any implementation; there is no fourth, because the gradients are made in the fo
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from thalweg.loss.token_rows import RowForm, Rows
 
@@ -57,7 +58,14 @@ def chunk_rows(rows: int, classes: int, itemsize: int) -> int:
 
 
 def linear_rows(
-    form: RowForm, hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: Rows, needs: Needs, dtype: torch.dtype
+    form: RowForm,
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    rows: Rows,
+    needs: Needs,
+    dtype: torch.dtype,
+    upstream: Tensor | None = None,
 ) -> RowsResult:
     """Return what every row costs and the wanted gradients, without a graph.
 
@@ -69,6 +77,7 @@ def linear_rows(
         rows: what belongs to the rows.
         needs: the gradients that are wanted.
         dtype: of the products. Half precision is summed in float32.
+        upstream: what all gradients are multiplied with, 0-dim, or None for 1; it costs nothing here.
     """
     with torch.autocast(hidden.device.type, enabled=False):
         kept = kept_rows(rows.keep)
@@ -76,8 +85,8 @@ def linear_rows(
             kept, rows = None, rows._replace(keep=None)
         if kept is None:
             hidden, rows = _blank(hidden, rows)
-            return _all_rows(form, hidden, weight, bias, rows, needs, dtype)
-        found = _all_rows(form, hidden[kept], weight, bias, rows._replace(keep=None), needs, dtype, kept)
+            return _all_rows(form, hidden, weight, bias, rows, needs, dtype, upstream)
+        found = _all_rows(form, hidden[kept], weight, bias, rows._replace(keep=None), needs, dtype, upstream, kept)
         values = found.values.new_zeros(len(hidden)).index_copy_(0, kept, found.values)
         grad = found.hidden
         if grad is not None:
@@ -114,6 +123,7 @@ def _all_rows(
     rows: Rows,
     needs: Needs,
     dtype: torch.dtype,
+    upstream: Tensor | None,
     kept: Tensor | None = None,
 ) -> RowsResult:
     """As ``linear_rows``, over all rows of *hidden*; row i of *hidden* belongs to row kept[i] of *rows*."""
@@ -128,9 +138,10 @@ def _all_rows(
     )
     count, classes = len(hidden), len(weight)
     values = hidden.new_zeros(count, dtype=wide)
+    scales = hidden.new_ones(count, dtype=wide)
     grads = _Gradients(hidden, weight, needs, wide)
     size = chunk_rows(count, classes, hidden.element_size())
-    store = hidden.new_empty(min(size, count), classes)
+    store = _kept_store(min(size, count), hidden, classes)
     for start in range(0, count, size):
         part = slice(start, min(start + size, count))
         chunk = project(hidden[part], weight, bias, store[: part.stop - start])
@@ -147,16 +158,54 @@ def _all_rows(
             row = rows.take(place if kept is None else kept[place])
             if teacher is not None:
                 row = row._replace(teacher=teacher[block])
-            found = form.differentiate_(work, row) if any(needs) else form.values(work, row)
+            if any(needs):
+                values[place], scale = _differentiate_(form, work, row, upstream)
+                if work is not piece:  # rounded once, with the factor in it
+                    piece.copy_(work if scale is None else work.mul_(scale[:, None]))
+                elif scale is not None:
+                    scales[place] = scale
+            else:
+                values[place] = form.values(work, row)
             if row.keep is not None:
-                found = torch.where(row.keep, found, 0.0)
-                if any(needs) and (row.teacher is not None or row.soft is not None):
-                    work.masked_fill_(~row.keep[:, None], 0.0)  # 0 times what stands there may be NaN
-            values[place] = found
-            if any(needs) and work is not piece:
-                piece.copy_(work)
-        grads.add(chunk, part)
+                values[place] = torch.where(row.keep, values[place], 0.0)
+        grads.add(chunk, part, scales[part])
     return RowsResult(values, grads.hidden, grads.weight, grads.bias)
+
+
+def _differentiate_(form: RowForm, logits: Tensor, rows: Rows, upstream: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """As the form's, with the factors of the rows and *upstream* in the factors."""
+    values, scale = form.differentiate_(logits, rows)
+    for factor in (rows.factor, upstream):
+        if factor is not None:
+            scale = factor if scale is None else scale * factor
+    if rows.keep is not None and (rows.teacher is not None or rows.soft is not None):
+        logits.masked_fill_(~rows.keep[:, None], 0.0)  # 0 times what stands there may be NaN
+    if scale is not None and scale.dim() == 0:
+        scale = scale.expand(len(values))
+    return values, scale
+
+
+class _Kept(threading.local):
+    """A thread's chunk on a CPU, kept for the next loss: fresh memory costs a page fault for every 4 KiB."""
+
+    store: Tensor | None = None
+
+
+_KEPT = _Kept()
+
+
+def _kept_store(rows: int, like: Tensor, classes: int) -> Tensor:
+    """Return memory for a chunk of logits, (rows, V), with anything in it."""
+    if like.device.type != "cpu" or type(like) not in (Tensor, nn.Parameter) or torch.compiler.is_compiling():
+        return like.new_empty(rows, classes)
+    needed = rows * classes
+    store = _KEPT.store
+    if store is None or store.dtype != like.dtype or store.numel() < needed:
+        _KEPT.store = None  # before the next one is made, not after
+        store = torch.empty(needed, dtype=like.dtype)
+        if needed * store.element_size() <= _CHUNK_BYTES:
+            _KEPT.store = store
+    return store[:needed].view(rows, classes)
 
 
 def project(hidden: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor | None) -> Tensor:
@@ -189,22 +238,28 @@ class _Gradients:
         self.weight = make(weight, dtype=wide, memory_format=torch.contiguous_format) if needs.weight else None
         self.bias = weight.new_zeros(len(weight), dtype=wide) if needs.bias else None
 
-    def add(self, gradient: Tensor, part: slice) -> None:
-        """Add what the logits' gradient (R, V) of the rows *part* carries back."""
+    def add(self, gradient: Tensor, part: slice, scale: Tensor) -> None:
+        """Add what the logits' gradient, *scale* (R,) times *gradient* (R, V), of the rows *part* carries back."""
         hidden, weight = self._inputs
+        column = scale[:, None]
         if self.hidden is not None:
             if self._same:
-                torch.mm(gradient, weight, out=self.hidden[part])
+                torch.mm(gradient, weight, out=self.hidden[part]).mul_(column)
             else:
                 self.hidden[part] = torch.mm(gradient, weight)
         if self.weight is not None:
+            # the factors go to D features per row, not to V classes; half precision has them already
+            states = hidden[part] * column if self._same else hidden[part]
             if not self._same:
-                product = torch.mm(gradient.t(), hidden[part])
+                product = torch.mm(gradient.t(), states)
                 self.weight.copy_(product) if self._first else self.weight.add_(product)
             elif self._first:
-                torch.mm(gradient.t(), hidden[part], out=self.weight)
+                torch.mm(gradient.t(), states, out=self.weight)
             else:
-                self.weight.addmm_(gradient.t(), hidden[part])
+                self.weight.addmm_(gradient.t(), states)
         if self.bias is not None:
-            self.bias.add_(gradient.sum(0, dtype=self.bias.dtype))
+            if self._same:
+                self.bias.addmv_(gradient.t(), scale)
+            else:
+                self.bias.add_(gradient.sum(0, dtype=self.bias.dtype))
         self._first = False

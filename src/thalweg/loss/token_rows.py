@@ -28,7 +28,7 @@ class Rows(NamedTuple):
     Attributes:
         target: (N,) int64 class indices, all of them valid (an ignored one is replaced by 0 and left out by *keep*).
         soft: (N, V) class probabilities instead of indices.
-        factor: (N,) what each row's value is multiplied with.
+        factor: (N,) what each row's value is multiplied with, by whoever adds the rows up.
         class_weight: (V,), which counts in the loss's weight too.
         class_factor: (V,), which does not.
         teacher: (N, V) the teacher's logits, or (N, E) its hidden states where ``teacher_weight`` is given.
@@ -88,21 +88,26 @@ class RowForm(ABC):
             logits = self.softcap * torch.tanh(logits / self.softcap)
         return self.row_values(logits, rows)
 
-    def differentiate_(self, logits: Tensor, rows: Rows) -> Tensor:
-        """Return what each row costs, (R,), and leave ``factor`` times its derivative in *logits* (R, V)."""
+    def differentiate_(self, logits: Tensor, rows: Rows) -> tuple[Tensor, Tensor | None]:
+        """Return what each row costs, (R,), and leave its derivative in *logits* (R, V), up to a factor per row.
+
+        Returns:
+            The costs, and the factors (R,) or None for 1: the derivative is the factor times what *logits* holds. A
+            factor per row is worth keeping apart, because it can be applied to the D features instead of V classes.
+        """
         if self.softcap is None:
             return self.row_differentiate_(logits, rows)
         # d/do c tanh(o / c) = 1 - tanh²(o / c)
         tanh = logits.div_(self.softcap).tanh_()
         slope = torch.addcmul(tanh.new_ones(()), tanh, tanh, value=-1.0)
-        values = self.row_differentiate_(tanh.mul_(self.softcap), rows)
+        found = self.row_differentiate_(tanh.mul_(self.softcap), rows)
         logits.mul_(slope)
-        return values
+        return found
 
     @abstractmethod
     def row_values(self, logits: Tensor, rows: Rows) -> Tensor:
         """``values`` without the cap."""
 
     @abstractmethod
-    def row_differentiate_(self, logits: Tensor, rows: Rows) -> Tensor:
+    def row_differentiate_(self, logits: Tensor, rows: Rows) -> tuple[Tensor, Tensor | None]:
         """``differentiate_`` without the cap."""
