@@ -1,6 +1,6 @@
 """Run benchmarks, file their results under benchmarks/results/ and write benchmarks/RESULTS.md.
 
-    python benchmarks/run_all.py                  every benchmark that needs no accelerator
+    python benchmarks/run_all.py                  every benchmark that needs no accelerator and no hours
     python benchmarks/run_all.py import_time      only these
 
 Each file runs in a process of its own. What a file printed last stays in RESULTS.md, with its own date and machine,
@@ -30,12 +30,12 @@ def benchmark_files(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in paths if not path.name.startswith("_") and path.name != Path(__file__).name}
 
 
-def needs_accelerator(path: Path) -> bool:
-    """Tell whether the file says `NEEDS_ACCELERATOR = True`, without running it."""
+def only_by_name(path: Path) -> bool:
+    """Tell whether the file says `NEEDS_ACCELERATOR = True` or `ONLY_BY_NAME = True`, without running it."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
             names = [target.id for target in node.targets if isinstance(target, ast.Name)]
-            if "NEEDS_ACCELERATOR" in names:
+            if {"NEEDS_ACCELERATOR", "ONLY_BY_NAME"} & set(names):
                 return bool(node.value.value)
     return False
 
@@ -134,7 +134,7 @@ def main(names: list[str], folder: Path = FOLDER) -> int:
             return 2
     store = folder / "results"
     store.mkdir(exist_ok=True)
-    chosen = names or [name for name, path in files.items() if not needs_accelerator(path)]
+    chosen = names or [name for name, path in files.items() if not only_by_name(path)]
     failed = []
     for name in chosen:
         filed = run(files[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ Stacking = Literal["auto", "always", "never"]
 Stepping = Literal["auto", "eager", "compiled"]
 
 _TRIED = 3  # updates that are timed, after one that is not
+_FEW = 4  # members that are tried first
+_CLEARLY = 0.9  # of the time alone is what a stack may take to be taken
+_LONG = 400  # updates of a training from which on every way is tried at full size
 _WORTH = 200  # updates of all members together, below which nothing is measured
 #: Seconds that the rest of a lane must take eagerly for ``"auto"`` to compile: about twice what compiling takes with a
 #: cold cache, so that it has paid before half of the lane is over (benchmarks/race.py prints what it measures).
@@ -99,11 +103,11 @@ def _lanes_of_kind(
     size = min(len(candidates), most)
     update = "stacked"
     if len(candidates) * total >= _WORTH:
-        size, update, seconds, single = _measured(entry, candidates, numbers, total, size)
+        must = choice.stacking == "always" or choice.stepping == "compiled"
+        size, update, seconds, single = _measured(entry, candidates, numbers, total, size, must)
         choice.seconds[key] = min(seconds, single)
-        if single < seconds and choice.stacking == "auto" and choice.stepping != "compiled":
-            rates = f"{1e3 * single:.3g} ms per update of one, {1e3 * seconds:.3g} ms stacked"
-            return alone(f"this model is faster alone here (measured: {rates})")
+        if single < seconds:
+            return alone(f"stacked, this model is no faster here (measured; alone {1e3 * single:.3g} ms per update)")
     elif len(candidates) == 1 and choice.stacking == "auto":
         return alone("a single member of its kind")
     found: list[Lane] = []
@@ -157,20 +161,34 @@ def _disagreement(entry: Entry, candidates: Sequence[Candidate], numbers: Sequen
 
 
 def _measured(
-    entry: Entry, candidates: list[Candidate], numbers: list[int], total: int, size: int
+    entry: Entry, candidates: list[Candidate], numbers: list[int], total: int, size: int, must: bool
 ) -> tuple[int, str, float, float]:
     """Return (members per stack, update, seconds of one update of one member, the same alone), tried on copies."""
-    sizes = [size, size // 4] if size >= 16 else [size]
-    best = (size, "stacked", float("inf"))
-    for count in sizes:
-        stack = Stack(entry, candidates[:count], numbers[:count], total)
-        for update in ("stacked", "each") if entry.device.type == "cpu" else ("stacked",):
-            stack.update = update
-            seconds = _seconds(stack) / count
-            if seconds < best[2]:
-                best = (count, update, seconds)
+    updates = ("stacked", "each") if entry.device.type == "cpu" else ("stacked",)
+    if must:
+        return (*_best_of(entry, candidates[:size], numbers[:size], total, updates), math.inf)
     single = _seconds(Alone(entry, candidates[:1], numbers[:1], total, ""))
+    few = min(size, _FEW)
+    best = _best_of(entry, candidates[:few], numbers[:few], total, updates)
+    if best[2] > _CLEARLY * single:  # a stack has to be clearly faster; it also takes the memory of all
+        return (*best[:2], math.inf if few > 1 else best[2], single)
+    if size > few:
+        # Trying out a large stack costs as many updates as it has members; a short race tries it in one way only.
+        tried = updates if total >= _LONG else (best[1],)
+        best = min(best, _best_of(entry, candidates[:size], numbers[:size], total, tried), key=lambda way: way[2])
     return (*best, single)
+
+
+def _best_of(
+    entry: Entry, candidates: list[Candidate], numbers: list[int], total: int, updates: Sequence[str]
+) -> tuple[int, str, float]:
+    """Return (members, update, seconds of one update of one member) of the fastest update for this many."""
+    stack = Stack(entry, candidates, numbers, total)
+    found = []
+    for update in updates:
+        stack.update = update
+        found.append((len(candidates), update, _seconds(stack) / len(candidates)))
+    return min(found, key=lambda way: way[2])
 
 
 def _seconds(lane: Lane) -> float:
