@@ -156,83 +156,21 @@ def _rmsprop(
     )
 
 
-def _nadam(
-    params: Tensors, grads: Tensors, lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
-) -> None:
-    nadam(
-        params,
-        grads,
-        lists["exp_avg"],
-        lists["exp_avg_sq"],
-        lists["mu_product"],
-        lists["step"],
-        lr=hyper["lr"],
-        beta1=hyper["betas"][0],
-        beta2=hyper["betas"][1],
-        eps=hyper["eps"],
-        weight_decay=hyper["weight_decay"],
-        momentum_decay=hyper["momentum_decay"],
-        decoupled_weight_decay=hyper["decoupled_weight_decay"],
-        maximize=hyper["maximize"],
-        **_FOR_EACH,
-    )
+def _for_each(
+    function: Callable[..., None], states: tuple[str, ...], besides: tuple[str, ...] = ()
+) -> Callable[..., None]:
+    """Return torch's for-each form of a rule, given its state lists in torch's order and its own hyperparameters."""
+    names = ("lr", "eps", "weight_decay", "maximize", *besides)
 
+    def run(
+        params: Tensors, grads: Tensors, lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
+    ) -> None:
+        given = {name: hyper[name] for name in names}
+        if "betas" in hyper:
+            given["beta1"], given["beta2"] = hyper["betas"]
+        function(params, grads, *(lists[name] for name in states), lists["step"], **given, **_FOR_EACH)
 
-def _radam(
-    params: Tensors, grads: Tensors, lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
-) -> None:
-    radam(
-        params,
-        grads,
-        lists["exp_avg"],
-        lists["exp_avg_sq"],
-        lists["step"],
-        lr=hyper["lr"],
-        beta1=hyper["betas"][0],
-        beta2=hyper["betas"][1],
-        eps=hyper["eps"],
-        weight_decay=hyper["weight_decay"],
-        decoupled_weight_decay=hyper["decoupled_weight_decay"],
-        maximize=hyper["maximize"],
-        **_FOR_EACH,
-    )
-
-
-def _adamax(
-    params: Tensors, grads: Tensors, lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
-) -> None:
-    adamax(
-        params,
-        grads,
-        lists["exp_avg"],
-        lists["exp_inf"],
-        lists["step"],
-        lr=hyper["lr"],
-        beta1=hyper["betas"][0],
-        beta2=hyper["betas"][1],
-        eps=hyper["eps"],
-        weight_decay=hyper["weight_decay"],
-        maximize=hyper["maximize"],
-        **_FOR_EACH,
-    )
-
-
-def _adadelta(
-    params: Tensors, grads: Tensors, lists: Lists, hyper: Hyper, scale: Tensor | None, skip: Tensor | None
-) -> None:
-    adadelta(
-        params,
-        grads,
-        lists["square_avg"],
-        lists["acc_delta"],
-        lists["step"],
-        lr=hyper["lr"],
-        rho=hyper["rho"],
-        eps=hyper["eps"],
-        weight_decay=hyper["weight_decay"],
-        maximize=hyper["maximize"],
-        **_FOR_EACH,
-    )
+    return run
 
 
 _KERNELS: dict[type[Rule], Kernel] = {
@@ -241,8 +179,11 @@ _KERNELS: dict[type[Rule], Kernel] = {
     AdamW: Kernel(_adam_like(torch._fused_adamw_), fused=True),
     Adagrad: Kernel(_adagrad, fused=True),
     RMSprop: Kernel(_rmsprop, fused=False),
-    NAdam: Kernel(_nadam, fused=False),
-    RAdam: Kernel(_radam, fused=False),
-    Adamax: Kernel(_adamax, fused=False),
-    Adadelta: Kernel(_adadelta, fused=False),
+    NAdam: Kernel(
+        _for_each(nadam, ("exp_avg", "exp_avg_sq", "mu_product"), ("momentum_decay", "decoupled_weight_decay")),
+        fused=False,
+    ),
+    RAdam: Kernel(_for_each(radam, ("exp_avg", "exp_avg_sq"), ("decoupled_weight_decay",)), fused=False),
+    Adamax: Kernel(_for_each(adamax, ("exp_avg", "exp_inf")), fused=False),
+    Adadelta: Kernel(_for_each(adadelta, ("square_avg", "acc_delta"), ("rho",)), fused=False),
 }
