@@ -24,11 +24,9 @@ from thalweg.loop import (
     Rates,
     Recorder,
     Run,
-    RunDirectory,
     Settings,
     make_plan,
     memory,
-    restore,
 )
 from thalweg.loop.averaging import averaging
 from thalweg.loop.compiled import CompiledStep, auto_compiles
@@ -39,6 +37,7 @@ from thalweg.objective import Objective
 from thalweg.schedule import TorchDriver, TorchSchedule
 
 from .checks import prepare_loss
+from .going_on import go_on, make_watch, open_directory
 from .held import Held
 from .resolve import make_schedules
 from .tokens import Logits, choose_logits
@@ -90,9 +89,12 @@ def choose_step(learner: Held, settings: Settings, precision: Precision, total: 
     if learner.step == "eager":
         return "eager", "asked for"
     pays, why = auto_compiles(learner.optimizer, total, settings.accumulate, precision)
+    if settings.guard.policy == "skip":
+        pays, why = False, "guard='skip' decides about each update before it is made, which runs eagerly"
     if learner.step == "auto":
         return "compiled" if pays else "eager", why
-    if not isinstance(learner.optimizer, RuleOptimizer) or settings.accumulate > 1 or precision.scaler is not None:
+    ours = isinstance(learner.optimizer, RuleOptimizer)
+    if not ours or settings.accumulate > 1 or precision.scaler is not None or settings.guard.policy == "skip":
         raise ValueError(f"Learner: step='compiled' was asked for, but {why}; use step='auto' or 'eager'.")
     return "compiled", "asked for"
 
@@ -154,6 +156,8 @@ def assemble(
     seed: int,
 ) -> tuple[Run, Plan]:
     """Return a run that is checked, planned, and set to where it begins."""
+    if settings.change and resume is None:
+        raise ValueError(f"fit: change={list(settings.change)} is about a run that is gone on with; pass resume too.")
     source, valid = sources
     stopping = EarlyStopping(patience=early_stopping) if isinstance(early_stopping, int) else early_stopping
     all_hooks = [*hooks, *([stopping] if stopping is not None else [])]
@@ -188,10 +192,14 @@ def assemble(
         warnings.warn(f"fit: {logits.notice}", stacklevel=3)
     recorder = Recorder(history, rates.names)
     stepper = make_stepper(learner, objective, precision, rates, compiled=compiled)
+    kept = run_dir is not None or resume is not None
+    is_replaced = replaced is not None
+    watch = make_watch(settings, learner.optimizer, precision, learner.module, replaced=is_replaced, kept=kept)
+    stepper.latch = watch.latch
     if replaced is not None:
         chosen = ("replaced", f"by {type(replaced).__name__}.step")
     plan = plan_of(learner, source, settings, rates, total, per_epoch, foreign, chosen, loss, logits.why)
-    directory = _directory(run_dir, None if resume is None else resume[0])
+    directory = open_directory(run_dir, None if resume is None else resume[0])
     run = Run(
         module=learner.module,
         objective=objective,
@@ -211,35 +219,19 @@ def assemble(
         total_steps=total,
         driver=make_driver(foreign, learner.optimizer),
         seed=seed,
+        watch=watch,
     )
     run.before_evaluation = averaging(run)
-    if resume is not None:
-        _go_on(run, resume[1], str(resume[0]))
-    if directory is not None:
-        directory.start(plan.to_dict(), history)
+    try:
+        if resume is not None:
+            go_on(run, resume[1], str(resume[0]))
+        if directory is not None:
+            directory.start(plan.to_dict(), history)
+    except BaseException:
+        if directory is not None:
+            directory.release()
+        raise
     return run, plan
-
-
-def _directory(run_dir: Path | str | None, resume: Path | None) -> RunDirectory | None:
-    """Return the run directory: the one named, else the one that is resumed, else none."""
-    if run_dir is not None:
-        same = resume is not None and Path(run_dir).resolve() == _run_of(resume).resolve()
-        return RunDirectory(run_dir, resume=same)
-    return None if resume is None else RunDirectory(_run_of(resume), resume=True)
-
-
-def _run_of(path: Path) -> Path:
-    """Return the run directory that a checkpoint folder lies in, or the path itself."""
-    return path.parent.parent if path.parent.name == "checkpoints" else path
-
-
-def _go_on(run: Run, tree: dict[str, Any], where: str) -> None:
-    restore(run, tree, f"resume {where}")
-    if run.epoch >= run.settings.epochs:
-        raise ValueError(
-            f"resume {where}: the run has finished its {run.epoch} epochs and epochs={run.settings.epochs} were asked "
-            "for in all; ask for more epochs to go on."
-        )
 
 
 def _check_hooks(

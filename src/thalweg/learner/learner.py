@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from thalweg import data as datas
 from thalweg import loop
 from thalweg import loss as losses
 from thalweg.errors import check_number, unknown_name
-from thalweg.loop import EarlyStopping, GroupRow, History, Hook, LayerGroup, Plan, Precision, Settings
+from thalweg.loop import EarlyStopping, GroupRow, Guard, History, Hook, LayerGroup, Plan, Precision, Settings
 from thalweg.loop.averaging import averages, evaluation_statistics, holding
 from thalweg.loss import Loss, Penalty
 from thalweg.objective import Objective
@@ -192,11 +192,13 @@ class Learner:
         run_dir: Path | str | None = None,
         resume: Path | str | None = None,
         log_every: int | str | None = None,
-        checkpoint_every: int | str = "1 epochs",
+        checkpoint_every: int | str | Sequence[int | str] = "1 epochs",
         keep: int = 2,
         flush_every: int = 128,
         verbose: bool = True,
         log_events: bool = False,
+        guard: Guard | str = "raise",
+        change: Sequence[str] = (),
     ) -> History:
         """Train, and return the history.
 
@@ -217,17 +219,24 @@ class Learner:
             run_dir: write history, plan, checkpoints and weights into this new directory.
             resume: go on from a run directory or checkpoint, mid-epoch if it was stopped there.
             log_every: epochs, ``"5 epochs"`` or ``"500 steps"`` between lines; None: about twenty lines in all.
-            checkpoint_every: likewise, for checkpoints in the run directory.
-            keep: newest checkpoints that are kept.
+            checkpoint_every: likewise, for checkpoints in the run directory; also ``"10 minutes"``, ``"best"``,
+                ``"best val_accuracy"``, or a list of those.
+            keep: newest checkpoints that are kept, besides the best one and the last one without NaN.
             flush_every: updates between two reads of the device.
             verbose: print lines and a progress bar.
             log_events: also print each change of rate by a controller or a step schedule.
+            guard: what becomes of an update whose loss or gradient is not finite: ``"raise"``, ``"skip"``,
+                ``"rollback"``, or a :class:`thalweg.Guard`, which also knows spikes of the loss.
+            change: what *resume* may do otherwise than the run began: ``"lr"``, ``"schedule"``, ``"batch_size"``,
+                ``"accumulate"``, ``"frozen"``; each change is reported.
 
         Raises:
             ValueError: data, targets, settings or schedule that cannot work, before the first step.
-            FloatingPointError: the loss became NaN or infinite.
+            FloatingPointError: a loss or gradient became NaN or infinite under ``guard="raise"``.
+            OSError: a checkpoint could not be written; the ones before are whole.
         """
-        settings = Settings(epochs, accumulate, log_every, checkpoint_every, keep, flush_every, verbose, log_events)
+        said = (flush_every, verbose, log_events)
+        settings = Settings(epochs, accumulate, log_every, checkpoint_every, keep, *said, Guard.of(guard), change)
         if valid is not None and validation_data is not None:
             raise ValueError("fit: valid and validation_data are two names of one setting; give one of them.")
         tree = None if resume is None else loop.read_checkpoint(Path(resume))
@@ -260,11 +269,12 @@ class Learner:
             self.history = run.history
             self.fits += 1
             self.statistics = {}
-            loop.fit(run)
-            self.statistics = evaluation_statistics(run)
-            if run.directory is not None:
-                with self.evaluating():
-                    run.directory.write_model(self.module)
+            with run.directory or nullcontext():
+                loop.fit(run)
+                self.statistics = evaluation_statistics(run)
+                if run.directory is not None:
+                    with self.evaluating():
+                        run.directory.write_model(self.module)
         return self.history
 
     def _fit_seed(self) -> int | None:

@@ -1,31 +1,41 @@
 """Training: plan, groups, rates, history, hooks, and the loop itself."""
 
+from .changes import CHANGES
+from .checkpoints import Checkpoints
 from .close_epoch import flush
 from .compiled import PAYS_AFTER, CompiledStep
 from .evaluate import eval_mode, evaluate, predict
 from .files import RunDirectory, environment
 from .fit import fit
 from .groups import GroupRow, LayerGroup, build_groups, norm_parameters
+from .guard import Guard
 from .history import History, Smoother
 from .hooks import EarlyStopping, Hook
+from .latch import Latch
 from .plan import Plan, Span, make_plan, memory
 from .precision import Precision
 from .rates import Rates
 from .recorder import Recorder
 from .run import Run
-from .settings import Every, Settings
-from .state import check_model, read_checkpoint, restore, save_checkpoint
+from .settings import Cadence, Every, Settings
+from .state import check_model, read_checkpoint, restore
 from .step import EagerStep
+from .watch import Watch
 
 __all__ = [
+    "CHANGES",
     "PAYS_AFTER",
+    "Cadence",
+    "Checkpoints",
     "CompiledStep",
     "EagerStep",
     "EarlyStopping",
     "Every",
     "GroupRow",
+    "Guard",
     "History",
     "Hook",
+    "Latch",
     "LayerGroup",
     "Plan",
     "Precision",
@@ -36,6 +46,7 @@ __all__ = [
     "Settings",
     "Smoother",
     "Span",
+    "Watch",
     "build_groups",
     "check_model",
     "environment",
@@ -49,5 +60,4 @@ __all__ = [
     "predict",
     "read_checkpoint",
     "restore",
-    "save_checkpoint",
 ]

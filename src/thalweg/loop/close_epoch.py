@@ -17,31 +17,28 @@ __all__ = ["close_epoch", "flush"]
 
 
 def flush(run: Run, *, judge: bool = True) -> dict[str, Array]:
-    """Bring recorded values to the host and to the run directory; raise for a loss that is not finite.
+    """Bring recorded values to the host and to the run directory, and let the guard judge them.
 
     Raises:
-        FloatingPointError: naming the first bad step and how many updates later it was noticed.
+        FloatingPointError: a loss or gradient was not finite, or a loss a spike, and the guard's policy is to raise;
+            naming the first bad step and how many updates later it was noticed.
     """
     block = run.recorder.flush()
     if not block:
         return block
-    counted = block["weight"] != 0  # a replaced step that returned nothing weighs nothing
-    add_up(
-        run, block["epoch"].astype(np.int64), np.where(counted, block["loss"], 0.0) * block["weight"], block["weight"]
-    )
-    first = int(block["step"][0]) - 1
-    for step, line in run.rates.changes(first, run.step):
+    for step, line in run.rates.changes(int(block["step"][0]) - 1, run.step):
         run.history.event(step, "rate", line)
     if run.directory is not None:
         run.directory.append_steps(block)
-    bad = np.flatnonzero(~np.isfinite(block["loss"]) & counted)
-    if judge and bad.size:
-        step, value = int(block["step"][bad[0]]), float(block["loss"][bad[0]])
-        run.history.event(step, "non-finite loss", f"loss {value}")
-        raise FloatingPointError(
-            f"fit: the loss was {value} at step {step} (noticed at step {run.step}); the rate may be too high or an "
-            "input out of range; lower lr, clip gradients (clip_norm=1.0), or look at history['loss'] before that step."
-        )
+    skipped = run.watch.judge(run, block, run.recorder.window, may_raise=judge)
+    # A replaced step that returned nothing weighs nothing, nor does an update that was skipped.
+    counted = (block["weight"] != 0) & ~skipped
+    add_up(
+        run,
+        block["epoch"].astype(np.int64),
+        np.where(counted, block["loss"] * block["weight"], 0.0),
+        np.where(counted, block["weight"], 0.0),
+    )
     return block
 
 
@@ -49,8 +46,9 @@ def add_up(run: Run, epochs: np.ndarray[Any, np.dtype[np.int64]], sums: Array, w
     """Add losses to their epochs' totals, and finish the rows of epochs that nobody waited for."""
     for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
         mine = epochs == epoch
-        run.epoch_sum += float(sums[mine].sum())
-        run.epoch_weight += float(weights[mine].sum())
+        # One after the other, so that the sum does not depend on where a flush happened to fall.
+        run.epoch_sum = float(np.cumsum(np.concatenate([[run.epoch_sum], sums[mine]]))[-1])
+        run.epoch_weight = float(np.cumsum(np.concatenate([[run.epoch_weight], weights[mine]]))[-1])
         if run.pending and run.pending[0]["epoch"] == epoch:
             finish_row(run)
 

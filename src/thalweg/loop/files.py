@@ -7,12 +7,13 @@ import os
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
 from torch import nn
 
-from thalweg.checkpoint import write_text, write_whole
+from thalweg.checkpoint import RunLock, clear_leftovers, write_text, write_whole
 
 from .history import Array, History, csv_text
 
@@ -34,6 +35,7 @@ class RunDirectory:
 
     def __init__(self, path: Path | str, *, resume: bool = False) -> None:
         self.path = Path(path)
+        self._lock: RunLock | None = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
@@ -52,6 +54,28 @@ class RunDirectory:
                 f"run directory {self.path}: already holds a run ({', '.join(held)}), which is never overwritten; "
                 "choose another directory, or resume it."
             )
+
+    def lock(self) -> None:
+        """Keep other processes out until :meth:`release`, and clear away what a killed one left half-written.
+
+        Raises:
+            ValueError: another process trains in this directory.
+        """
+        self._lock = RunLock(self.path)
+        clear_leftovers(self.path)
+
+    def release(self) -> None:
+        """Let other processes in."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
 
     def start(self, plan: dict[str, Any], history: History) -> None:
         """Write plan and environment, and the history so far (none for a new run)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 
+from .checkpoints import Checkpoints
 from .close_epoch import close_epoch, flush, leave_row
 from .history import History
 from .hooks import Hook, replaces_step
@@ -12,8 +13,8 @@ from .interrupt import interruptible
 from .modes import train_mode
 from .progress import Progress
 from .replaced import record_replaced
+from .rollback import rolling_back
 from .run import Run
-from .state import save_checkpoint
 
 __all__ = ["fit"]
 
@@ -24,61 +25,69 @@ def fit(run: Run) -> History:
     ``run.step``, ``run.epoch`` and ``run.batch`` say where to begin, so a resumed run is the same call.
 
     Raises:
-        FloatingPointError: the loss became NaN or infinite; the message names the step.
+        FloatingPointError: a loss or gradient was not finite and the guard's policy is to raise; the message names the
+            step, its rows and the first bad parameter.
         KeyboardInterrupt: after Ctrl-C, once the present step is done and, with a run directory, saved.
     """
-    with interruptible(run) as interruption, Progress(run) as progress:
+    with interruptible(run) as interruption, Progress(run) as progress, Checkpoints(run) as checkpoints:
         run.call("on_fit_begin")
+        if run.settings.guard.policy == "rollback" and run.step == 0:
+            checkpoints.write()
         try:
             while run.epoch < run.settings.epochs and not run.stop_reason:
-                started = time.perf_counter()
-                finished = train_epoch(run, progress)
-                if finished and not run.is_watched:
-                    run.epoch += 1
-                    run.batch = 0
-                    leave_row(run, time.perf_counter() - started)
-                    note_step(run)
-                    continue
-                flush(run)
-                if not finished:
-                    break
-                run.epoch += 1
-                run.batch = 0
-                note_step(run)
-                row = close_epoch(run, time.perf_counter() - started)
-                progress.epoch(row)
-                interval = run.settings.checkpoint_interval
-                if run.directory is not None and interval.epoch_is_due(run.epoch, run.epoch == run.settings.epochs):
-                    save_checkpoint(run)
+                with rolling_back(run, checkpoints):
+                    one_epoch(run, progress, checkpoints)
+            flush(run)
         finally:
             run.stepper.settle()
             flush(run, judge=False)
         if run.stop_reason:
             run.history.event(run.step, "stopped", run.stop_reason)
-            if run.directory is not None:
-                save_checkpoint(run)
+            if checkpoints.on:
+                checkpoints.write()
             progress.stopped(run.stop_reason)
         run.call("on_fit_end")
     interruption.raise_again()
     return run.history
 
 
-def train_epoch(run: Run, progress: Progress) -> bool:
+def one_epoch(run: Run, progress: Progress, checkpoints: Checkpoints) -> None:
+    """Train the epoch that the run is in to its end, validate, and write its row; or leave it where it was stopped."""
+    started = time.perf_counter()
+    finished = train_epoch(run, progress, checkpoints)
+    if run.is_watched or not finished:
+        flush(run)
+    if not finished:
+        return
+    run.epoch += 1
+    run.batch = 0
+    note_step(run)
+    if not run.is_watched:
+        leave_row(run, time.perf_counter() - started)
+        return
+    row = close_epoch(run, time.perf_counter() - started)
+    progress.epoch(row)
+    checkpoints.after_epoch(row)
+
+
+def train_epoch(run: Run, progress: Progress, checkpoints: Checkpoints) -> bool:
     """Make the updates of one epoch from batch ``run.batch`` on; return False if it was broken off."""
-    settings, rates, stepper = run.settings, run.rates, run.stepper
+    settings, rates, stepper, left_out = run.settings, run.rates, run.stepper, run.watch.skipped
     accumulate = settings.accumulate
     replaced = next((hook for hook in run.hooks if replaces_step(hook)), None)
     listeners = [hook for hook in run.hooks if type(hook).on_step_end is not Hook.on_step_end]
-    every = settings.checkpoint_interval
-    save_at = every.count if run.directory is not None and every.unit == "steps" else 0
     train_mode(run.objective.model, run.optimizer)
     run.call("on_epoch_begin")
     stepper.begin_epoch()
     held = 0
     for batch in run.source.batches(run.epoch, run.batch):
-        if held == 0 and rates.active:
-            rates.apply(run.step)
         run.batch += 1
+        if left_out and (run.epoch, run.batch - 1) in left_out:
+            continue
+        if held == 0:
+            run.window = run.batch - 1
+            if rates.active:
+                rates.apply(run.step)
         if replaced is not None:
             record_replaced(run, replaced.step(run, batch))
         else:
@@ -92,9 +101,9 @@ def train_epoch(run: Run, progress: Progress) -> bool:
             hook.on_step_end(run)
         if len(run.recorder) >= settings.flush_every:
             progress.step(flush(run))
-        if save_at and run.step % save_at == 0:
+        if checkpoints.each_step and checkpoints.due():
             flush(run)
-            save_checkpoint(run)
+            checkpoints.write()
         if run.stop_reason:
             return False
     if held:  # the last window of the epoch, divided by what it holds
@@ -111,7 +120,17 @@ def update(run: Run) -> None:
     assert loss is not None, "an update follows at least one micro-batch"
     rates = run.rates.current()
     real = stepper.update()
-    run.recorder.add(run.step + 1, run.epoch + 1, loss, weight, stepper.norms, rates, stepper.penalty)
+    run.recorder.add(
+        run.step + 1,
+        run.epoch + 1,
+        loss,
+        weight,
+        stepper.norms,
+        rates,
+        stepper.penalty,
+        (run.window, run.batch),
+        stepper.skipped,
+    )
     stepper.clear()
     if real:
         run.step += 1

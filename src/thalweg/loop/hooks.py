@@ -12,7 +12,9 @@ from thalweg.errors import check_number, unknown_name
 if TYPE_CHECKING:
     from .run import Run
 
-__all__ = ["EarlyStopping", "Hook", "replaces_step"]
+__all__ = ["EarlyStopping", "Hook", "is_better_upwards", "replaces_step"]
+
+_UPWARDS = ("accuracy", "acc", "auroc", "f1", "precision", "recall", "r2")
 
 
 class Hook:
@@ -54,6 +56,15 @@ def replaces_step(hook: Hook) -> bool:
     return callable(getattr(type(hook), "step", None))
 
 
+def is_better_upwards(column: str) -> bool:
+    """Whether a larger value is the better one, told by the column's name.
+
+    >>> is_better_upwards("val_accuracy"), is_better_upwards("val_loss")
+    (True, False)
+    """
+    return column.endswith(_UPWARDS)
+
+
 class EarlyStopping(Hook):
     """Stop when a value has not improved for *patience* epochs, and go back to the best weights.
 
@@ -81,8 +92,7 @@ class EarlyStopping(Hook):
         if mode not in ("auto", "min", "max"):
             raise unknown_name("EarlyStopping", "mode", mode, ("auto", "min", "max"))
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
-        up = ("accuracy", "acc", "auroc", "f1", "precision", "recall", "r2")
-        self.mode = mode if mode != "auto" else ("max" if monitor.endswith(up) else "min")
+        self.mode = mode if mode != "auto" else ("max" if is_better_upwards(monitor) else "min")
         self.restore_best = restore_best
         self._forget()
 

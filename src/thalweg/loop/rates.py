@@ -111,6 +111,15 @@ class Rates:
                 lines.append((step, f"{name} is now {schedule.value(step, base):.6g}"))
         return sorted(lines)
 
+    def multiply(self, name: str, factor: float) -> None:
+        """Multiply every group's value of a hyperparameter by *factor*, and the base its schedule goes by."""
+        for group, bases in zip(self._groups, self.bases, strict=True):
+            if name in bases:
+                bases[name] *= factor
+            if has(group, name):
+                write(group, name, read(group, name) * factor)
+        self._start = self._end = 0
+
     def state(self) -> dict[str, Any]:
         """Return bases and controller states."""
         return {"bases": self.bases, "control": [dict(state) for _, _, state in self._control]}

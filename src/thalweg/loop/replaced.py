@@ -31,5 +31,7 @@ def record_replaced(run: Run, returned: Any) -> None:
             f"hook step: returned {type(returned).__name__}; return the loss as a 0-dim tensor, as (sum, weight), "
             "or None to record nothing."
         )
-    run.recorder.add(run.step + 1, run.epoch + 1, loss, weight, None, run.rates.current())
+    run.recorder.add(
+        run.step + 1, run.epoch + 1, loss, weight, None, run.rates.current(), batches=(run.batch - 1, run.batch)
+    )
     run.step += 1

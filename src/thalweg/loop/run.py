@@ -14,11 +14,13 @@ from thalweg.data import Source
 from thalweg.objective import Objective
 from thalweg.schedule import TorchDriver
 
+from .guard import Guard
 from .history import History
 from .precision import Precision
 from .rates import Rates
 from .recorder import Recorder
 from .settings import Settings
+from .watch import Watch
 
 if TYPE_CHECKING:
     from .files import RunDirectory
@@ -36,6 +38,9 @@ class Run:
         step: updates made.
         epoch: epochs finished.
         batch: batches of the present epoch already used.
+        window: the batch that the present update began with.
+        best: the best value so far of the column whose best checkpoint is kept.
+        watch: what the guard has seen.
         pending: rows of finished epochs whose losses have not been brought to the host.
         stop_reason: why training ends early, or an empty string.
     """
@@ -62,6 +67,9 @@ class Run:
     step: int = 0
     epoch: int = 0
     batch: int = 0
+    window: int = 0
+    best: float | None = None
+    watch: Watch = field(default_factory=lambda: Watch(Guard()))
     epoch_sum: float = 0.0
     epoch_weight: float = 0.0
     pending: list[dict[str, float]] = field(default_factory=list)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from thalweg.checkpoint import flatten, latest, load, restore_rng, save, snapshot_rng, unflatten
+from thalweg.checkpoint import load_newest, restore_rng, snapshot_rng, unflatten
 
+from .changes import adopt_settings, keep_position, present_settings
 from .history import History
 
 if TYPE_CHECKING:
     from .run import Run
 
-__all__ = ["check_model", "collect", "read_checkpoint", "restore", "save_checkpoint"]
+__all__ = ["check_model", "collect", "read_checkpoint", "restore"]
+
+#: The parts of a run's state; a checkpoint without one of them is none of a run.
+PARTS = (
+    *("seed", "model", "trainable", "optimizer", "optimizer_name", "scaler", "rates", "driver", "settings"),
+    *("progress", "source", "hooks", "history", "guard", "rng"),
+)
 
 
 def collect(run: Run) -> dict[str, Any]:
@@ -36,17 +43,19 @@ def collect(run: Run) -> dict[str, Any]:
         "scaler": run.precision.scaler.state_dict() if run.precision.scaler is not None else None,
         "rates": run.rates.state(),
         "driver": None if run.driver is None else run.driver.state_dict(),
-        "schedules": {name: repr(schedule) for name, schedule in run.rates.schedules.items()},
+        "settings": present_settings(run),
         "progress": {
             "step": run.step,
             "epoch": run.epoch,
             "batch": run.batch,
             "epoch_sum": run.epoch_sum,
             "epoch_weight": run.epoch_weight,
+            "best": run.best,
         },
         "source": run.source.state(),
         "hooks": [[type(hook).__name__, *hook.state()] for hook in run.hooks],
         "history": {"arrays": arrays, "plain": history},
+        "guard": run.watch.state(),
         "rng": {"tensors": rng_tensors, "plain": rng_plain},
     }
 
@@ -60,22 +69,31 @@ def _portable(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "param_groups": groups}
 
 
-def save_checkpoint(run: Run) -> Path:
-    """Write ``checkpoints/step-N`` in the run directory and remove those beyond ``settings.keep``."""
-    assert run.directory is not None, "a checkpoint needs a run directory"
-    parent = run.directory.path / "checkpoints"
-    folder = save(parent / f"step-{run.step:09d}", *flatten(collect(run)))
-    complete = sorted(entry for entry in parent.glob("step-*") if entry.is_dir())
-    for old in complete[: -run.settings.keep]:
-        shutil.rmtree(old)
-    return folder
-
-
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return the newest state under *path* (a run directory or a checkpoint) as a tree."""
-    tensors, plain = load(latest(path))
-    tree: dict[str, Any] = unflatten(tensors, plain)
+    """Return the newest whole state under *path* (a run directory or a checkpoint) as a tree.
+
+    Of damaged checkpoints newer than it, a warning says what is wrong with them.
+
+    Raises:
+        ValueError: there is none, none is whole, or it is none of a run.
+    """
+    folder, tensors, plain, wrong = load_newest(path)
+    for line in wrong:
+        warnings.warn(f"{line.rstrip('.')} — taking the one before, {folder.name}.", stacklevel=2)
+    try:
+        tree: dict[str, Any] = unflatten(tensors, plain)
+    except (KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise _not_a_run(folder, f"its state has another form: {error!r}") from error
+    missing = [part for part in PARTS if part not in tree]
+    if missing:
+        raise _not_a_run(folder, f"it has no {', '.join(missing[:4])}")
     return tree
+
+
+def _not_a_run(folder: Path, why: str) -> ValueError:
+    return ValueError(
+        f"resume: the checkpoint {folder} is none of a run ({why}); give a run directory, or one of its checkpoints."
+    )
 
 
 def check_model(module: nn.Module, stored: dict[str, Tensor], where: str) -> None:
@@ -103,12 +121,25 @@ def check_model(module: nn.Module, stored: dict[str, Tensor], where: str) -> Non
         )
 
 
-def restore(run: Run, tree: dict[str, Any], where: str) -> None:
+def restore(run: Run, tree: dict[str, Any], where: str) -> list[str]:
     """Put everything back so that the next step is the one that would have come.
+
+    Returns:
+        one line for each setting that is another than the checkpoint's, as ``settings.change`` allows.
 
     Raises:
         ValueError: the checkpoint is of another model, rule or set of hooks; the message says what differs.
     """
+    try:
+        return _restore(run, tree, where)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(
+            f"{where}: the checkpoint does not fit this run ({type(error).__name__}: {error}); it was changed by hand, "
+            "or written by another version. Choose another one."
+        ) from error
+
+
+def _restore(run: Run, tree: dict[str, Any], where: str) -> list[str]:
     check_model(run.module, tree["model"], where)
     name = repr(getattr(run.optimizer, "rule", type(run.optimizer).__name__))
     if tree["optimizer_name"].split("(")[0] != name.split("(")[0]:
@@ -120,24 +151,47 @@ def restore(run: Run, tree: dict[str, Any], where: str) -> None:
     mine = [type(hook).__name__ for hook in run.hooks]
     if stored != mine:
         raise ValueError(f"{where}: the checkpoint has the hooks {stored}, this fit has {mine}; pass the same ones.")
+    lines = adopt_settings(run, tree["settings"], where)
+    lines += put_back(run, tree, where)
+    for hook, (_, tensors, plain) in zip(run.hooks, tree["hooks"], strict=True):
+        hook.load_state(tensors, plain)
+    history = History.load(tree["history"]["arrays"], tree["history"]["plain"])
+    run.history.__dict__.update(history.__dict__)
+    restore_rng(tree["rng"]["tensors"], tree["rng"]["plain"])
+    return lines
+
+
+def put_back(run: Run, tree: dict[str, Any], where: str) -> list[str]:
+    """Put back model, optimizer, rates, position and data; hooks, history and generators are left alone."""
+    change = run.settings.change
+    rates = [(bases.get("lr"), group.get("lr")) for bases, group in _rates(run)]
     run.module.load_state_dict(tree["model"])
-    for param_name, param in run.module.named_parameters():
-        param.requires_grad_(bool(tree["trainable"].get(param_name, param.requires_grad)))
+    if "frozen" not in change:
+        for name, param in run.module.named_parameters():
+            param.requires_grad_(bool(tree["trainable"].get(name, param.requires_grad)))
     _load_optimizer(run.optimizer, tree["optimizer"])
     if run.precision.scaler is not None and tree["scaler"] is not None:
         run.precision.scaler.load_state_dict(tree["scaler"])
     run.rates.load_state(tree["rates"])
     if run.driver is not None and tree["driver"] is not None:
         run.driver.load_state_dict(tree["driver"])
+    if "lr" in change:
+        for (base, lr), (bases, group) in zip(rates, _rates(run), strict=True):
+            group["lr"] = lr
+            if "lr" in bases:
+                bases["lr"] = base
     progress = tree["progress"]
     run.step, run.epoch, run.batch = progress["step"], progress["epoch"], progress["batch"]
     run.epoch_sum, run.epoch_weight = progress["epoch_sum"], progress["epoch_weight"]
-    run.source.load_state(tree["source"])
-    for hook, (_, tensors, plain) in zip(run.hooks, tree["hooks"], strict=True):
-        hook.load_state(tensors, plain)
-    history = History.load(tree["history"]["arrays"], tree["history"]["plain"])
-    run.history.__dict__.update(history.__dict__)
-    restore_rng(tree["rng"]["tensors"], tree["rng"]["plain"])
+    run.best = progress["best"]
+    run.watch.load_state(tree["guard"])
+    source, lines = keep_position(run, tree["settings"], tree["source"])
+    run.source.load_state(source)
+    return lines
+
+
+def _rates(run: Run) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    return list(zip(run.rates.bases, run.optimizer.param_groups, strict=True))
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) -> None:

@@ -12,11 +12,13 @@ from thalweg.engine import RuleOptimizer, clip_coefficient, total_norm
 from thalweg.objective import Objective
 
 from .backward import backward
+from .latch import Latch
 from .precision import Precision
 
 __all__ = ["EagerStep"]
 
 _FEW = 16  # up to so many tensors, per-tensor norms are kept as they are and combined at the flush
+_HALF = (torch.float16, torch.bfloat16)
 
 
 class EagerStep:
@@ -33,6 +35,7 @@ class EagerStep:
         clip_norm: for torch's optimizers; ours clip by themselves.
         clip_value: likewise.
         record_norm: keep the norm of the gradients.
+        latch: what decides on the device whether an update is skipped; None: none is.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class EagerStep:
         clip_norm: float | None = None,
         clip_value: float | None = None,
         record_norm: bool = True,
+        latch: Latch | None = None,
     ) -> None:
         self.objective = objective
         self.optimizer = optimizer
@@ -54,7 +58,10 @@ class EagerStep:
         self.weight: Tensor | int = 0
         self.norms: list[Tensor] | Tensor | None = None
         self.penalty: Tensor | None = None
+        self.skipped: Tensor | None = None
+        self.present: list[Tensor] = []  # the parameters that the norms belong to
         self.notice = ""
+        self.latch = latch
         self._named = dict(objective.model.named_parameters())
         self._params = [p for group in optimizer.param_groups for p in group["params"]]
         self._ours = optimizer if isinstance(optimizer, RuleOptimizer) else None
@@ -67,6 +74,8 @@ class EagerStep:
     def micro(self, batch: Any, windows: int = 1) -> None:
         """Add one micro-batch's gradient, out of *windows* that make an update."""
         parts = split(batch)
+        if self.latch is not None and self.loss is None:
+            self.latch.before()
         if self._plain:
             total, weight, _ = self.objective.eager(parts)
         else:
@@ -113,12 +122,15 @@ class EagerStep:
                 self.penalty = penalty(self._named).detach()
             penalty.add_gradient_(params, grads)
         norm: Tensor | None = None
-        if self.record_norm or self.clip_norm is not None:
+        if self.record_norm or self.clip_norm is not None or self.latch is not None:
             self.norms = _norms(grads)
+            self.present = params
         if self._ours is not None and scaler is None:
-            if self._ours.clip_norm is not None and self._ours.clip_value is None:
-                norm = self.norms = _total(self.norms)
-            self._ours.apply(norm=norm, overwrite=True)
+            if self.latch is not None or (self._ours.clip_norm is not None and self._ours.clip_value is None):
+                norm = _total(self.norms)
+            if self.latch is not None and self.loss is not None:
+                self.skipped = self.latch.skip(self.loss, self.weight, norm)
+            self._ours.apply(norm=norm, skip=self.skipped, overwrite=True)
         else:
             self._foreign_step(grads)
         real = True
@@ -161,9 +173,9 @@ class EagerStep:
                 torch._foreach_clamp_min_(grads, -self.clip_value)
                 self.norms = _norms(grads)
             if self.clip_norm is not None and grads:
-                self.norms = _total(self.norms)
-                if self.norms is not None:
-                    torch._foreach_mul_(grads, clip_coefficient(self.norms, self.clip_norm))
+                norm = _total(self.norms)
+                if norm is not None:
+                    torch._foreach_mul_(grads, clip_coefficient(norm, self.clip_norm))
         if self.precision.scaler is not None:
             self.precision.scaler.step(self.optimizer)
         elif self._needs_closure:
@@ -191,20 +203,26 @@ class EagerStep:
 
     def clear(self) -> None:
         """Forget the window's loss; called after it was recorded."""
-        self.loss, self.weight, self.penalty, self.norms = None, 0, None, None
+        self.loss, self.weight, self.penalty, self.norms, self.skipped = None, 0, None, None, None
 
 
 def _norms(grads: list[Tensor]) -> list[Tensor] | Tensor | None:
+    """Return the gradients' norms: few as a list, many as one vector, and the total where they are of several kinds."""
     if not grads:
         return None
     first = grads[0]
-    if len(grads) > _FEW or any(g.is_sparse or g.dtype is not first.dtype or g.device != first.device for g in grads):
+    if any(g.is_sparse or g.dtype is not first.dtype or g.device != first.device for g in grads):
         return total_norm(grads)
-    return list(torch._foreach_norm(grads))
+    if first.dtype in _HALF or first.is_complex():
+        return total_norm(grads)
+    norms = torch._foreach_norm(grads)
+    return list(norms) if len(norms) <= _FEW else torch.stack(norms)
 
 
 def _total(norms: list[Tensor] | Tensor | None) -> Tensor | None:
     if isinstance(norms, list):
-        total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
-        return total
-    return norms
+        norms = torch.stack(norms) if len(norms) > 1 else norms[0]
+    if norms is None or not norms.ndim:
+        return norms
+    total: Tensor = torch.linalg.vector_norm(norms)
+    return total

@@ -11,7 +11,7 @@ from typing import Any
 from thalweg.checkpoint import write_text
 from thalweg.learner import Learner
 from thalweg.learner.seeding import seeded
-from thalweg.loop import EarlyStopping
+from thalweg.loop import EarlyStopping, Guard
 
 from .arguments import plain
 from .names import NAMES, Names
@@ -154,6 +154,7 @@ class Recipe:
         return {
             **{name: getattr(train, name) for name in (*data, *said_and_kept)},
             "early_stopping": EarlyStopping(**stopping) if isinstance(stopping, Mapping) else None,
+            "guard": Guard(**train.guard) if isinstance(train.guard, Mapping) else train.guard,
         }
 
     def place(self, section: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from thalweg.errors import check_number
-from thalweg.loop import EarlyStopping, Every
+from thalweg.loop import Cadence, EarlyStopping, Every, Guard
 
 from ..arguments import check_keys, check_types, plain, with_defaults
 from ..names import Names
@@ -43,9 +43,10 @@ class Train:
         penalty: of the loss, such as ``{name = "l2", wd = 1e-5}``; None: none.
         early_stopping: the arguments of :class:`thalweg.EarlyStopping`, or its patience; None: all epochs.
         log_every: epochs, ``"5 epochs"`` or ``"500 steps"`` between two lines; None: about twenty lines.
-        checkpoint_every: likewise, between two checkpoints.
+        checkpoint_every: likewise, between two checkpoints; also ``"10 minutes"``, ``"best"``, or a list of those.
         keep: newest checkpoints that are kept, >= 1.
         flush_every: updates between two reads of the device, >= 1.
+        guard: the arguments of :class:`thalweg.Guard`, or its policy: ``"raise"``, ``"skip"`` or ``"rollback"``.
     """
 
     epochs: int = 1
@@ -67,9 +68,10 @@ class Train:
     penalty: Mapping[str, Any] | None = None
     early_stopping: int | Mapping[str, Any] | None = None
     log_every: int | str | None = None
-    checkpoint_every: int | str = "1 epochs"
+    checkpoint_every: int | str | Sequence[int | str] = "1 epochs"
     keep: int = 2
     flush_every: int = 128
+    guard: str | Mapping[str, Any] = "raise"
 
 
 def check(given: Mapping[str, Any], place: str, names: Names) -> Train:
@@ -87,9 +89,11 @@ def check(given: Mapping[str, Any], place: str, names: Names) -> Train:
     for key in ("clip_norm", "clip_value"):
         if key in settings:
             check_number(place, key, settings[key], low=0.0, low_open=True, advice="leave it out to clip nothing")
-    for key in ("log_every", "checkpoint_every"):
+    for key, parse in (("log_every", _parse_log_every), ("checkpoint_every", Cadence.parse)):
         if key in settings:
-            _check_interval(place, key, settings[key])
+            _check_with(place, parse, settings[key])
+    if "guard" in settings:
+        settings["guard"] = _guard(settings["guard"], f"{place} guard")
     if "penalty" in settings:
         settings["penalty"] = check_penalty(settings["penalty"], f"{place} penalty", names)
     if "early_stopping" in settings:
@@ -103,11 +107,27 @@ def check(given: Mapping[str, Any], place: str, names: Names) -> Train:
     return Train(**plain(settings))
 
 
-def _check_interval(place: str, key: str, value: int | str) -> None:
+def _parse_log_every(value: int | str) -> Every:
+    return Every.parse("log_every", value)
+
+
+def _check_with(place: str, parse: Callable[[Any], object], value: Any) -> None:
     try:
-        Every.parse(key, value)
+        parse(value)
     except ValueError as error:
         raise ValueError(f"{place}: {str(error).removeprefix('fit: ')}") from None
+
+
+def _guard(given: str | Mapping[str, Any], place: str) -> str | dict[str, Any]:
+    """Return a policy as it is, or the complete arguments of :class:`thalweg.Guard`."""
+    settings = {"policy": given} if isinstance(given, str) else dict(given)
+    check_keys(place, Guard, settings)
+    check_types(place, Guard, settings)
+    try:
+        Guard(**settings)
+    except ValueError as error:
+        raise ValueError(f"{place}: {str(error).removeprefix('Guard: ')}") from None
+    return given if isinstance(given, str) else with_defaults(Guard, settings)
 
 
 def _early_stopping(given: int | Mapping[str, Any], place: str) -> dict[str, Any]:
