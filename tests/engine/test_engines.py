@@ -50,15 +50,24 @@ def compare(ours: list[Tensor], theirs: list[Tensor], a: RuleOptimizer, b: RuleO
             torch.testing.assert_close(value, b.state[other][name], rtol=tol, atol=tol, msg=name, check_stride=True)
 
 
-@pytest.mark.parametrize("id", NATIVE)
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-def test_every_dtype(id: str, dtype: torch.dtype) -> None:
+# Half precision is a matter of loads and stores, the same for every rule: a few rules will do.
+EVERY_DTYPE = [(id, dtype, "torch") for id in NATIVE for dtype in TOLERANCE]
+EVERY_DTYPE += [(id, dtype, "compiled") for id in IDS for dtype in (torch.float32, torch.float64)]
+EVERY_DTYPE += [
+    (id, dtype, "compiled")
+    for id in ("adamw", "adam-l2-amsgrad", "adafactor", "lion", "averaged-lookahead")
+    for dtype in (torch.bfloat16, torch.float16)
+]
+
+
+@pytest.mark.parametrize(("id", "dtype", "engine"), EVERY_DTYPE, ids=lambda value: str(value))
+def test_every_dtype(id: str, dtype: torch.dtype, engine: str) -> None:
     def start() -> list[Tensor]:
         torch.manual_seed(0)
-        return [torch.randn(shape).to(dtype) for shape in ((4, 3), (5,), (), (0,), (2, 0))]
+        return [torch.randn(shape).to(dtype) for shape in ((4, 3), (5,), (), (0,), (2, 0), (2, 3, 2))]
 
     ours, theirs = start(), start()
-    a, b = run(id, ours, wave, "torch"), run(id, theirs, wave, "reference")
+    a, b = run(id, ours, wave, engine), run(id, theirs, wave, "reference")
     compare(ours, theirs, a, b, TOLERANCE[dtype])
 
 
@@ -77,7 +86,8 @@ LAYOUTS: dict[str, Callable[[torch.dtype], Tensor]] = {
 @pytest.mark.parametrize("id", IDS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("gradient", ["same", "contiguous", "transposed"])
-def test_any_layout_equals_contiguous(id: str, layout: str, gradient: str) -> None:
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
+def test_any_layout_equals_contiguous(id: str, layout: str, gradient: str, engine: str) -> None:
     # torch's own fused CPU kernels walk raw memory here and are silently wrong.
     torch.manual_seed(0)
     odd = LAYOUTS[layout](torch.float64)
@@ -92,7 +102,7 @@ def test_any_layout_equals_contiguous(id: str, layout: str, gradient: str) -> No
         return value.transpose(0, 1).contiguous().transpose(0, 1)
 
     strides = odd.stride()
-    a = run(id, [odd], slope, "auto")
+    a = run(id, [odd], slope, engine)
     b = run(id, [plain], wave, "reference")
     torch.testing.assert_close(odd, plain, rtol=1e-11, atol=1e-11, check_stride=False)
     assert odd.stride() == strides
@@ -100,12 +110,13 @@ def test_any_layout_equals_contiguous(id: str, layout: str, gradient: str) -> No
         torch.testing.assert_close(value, b.state[plain][name], rtol=1e-11, atol=1e-11, check_stride=False)
 
 
+@pytest.mark.parametrize("engine", ["torch", "compiled"])
 @pytest.mark.parametrize("id", NATIVE)
-def test_states_of_other_strides(id: str) -> None:
+def test_states_of_other_strides(id: str, engine: str) -> None:
     torch.manual_seed(0)
     ours, theirs = [torch.randn(4, 3)], [torch.empty(0)]
     theirs[0] = ours[0].clone()
-    a, b = run(id, ours, wave, "torch"), run(id, theirs, wave, "reference")
+    a, b = run(id, ours, wave, engine), run(id, theirs, wave, "reference")
     for state in (a.state[ours[0]], b.state[theirs[0]]):
         for name, value in state.items():
             if value.ndim == 2:  # as someone may put it there by hand
@@ -129,15 +140,16 @@ def test_mixed_dtypes_in_one_group(id: str) -> None:
         compare([mine], [other], a, b, TOLERANCE[mine.dtype])
 
 
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
 @pytest.mark.parametrize("id", IDS)
-def test_repeats_bit_for_bit(id: str) -> None:
+def test_repeats_bit_for_bit(id: str, engine: str) -> None:
     def start() -> list[Tensor]:
         torch.manual_seed(0)
         return [torch.randn(4, 3), torch.randn(5)]
 
     ours, theirs = start(), start()
-    run(id, ours, wave, "auto")
-    run(id, theirs, wave, "auto")
+    run(id, ours, wave, engine)
+    run(id, theirs, wave, engine)
     assert all(map(torch.equal, ours, theirs))
 
 
@@ -232,10 +244,8 @@ def test_why_an_engine_was_taken() -> None:
     assert engine(tw.optim.Adam()).engine.name == "torch"
     assert engine(tw.optim.Averaged(tw.optim.Adam())).engine.name == "torch"
     assert engine(tw.optim.Adam(), "reference").engine_reason == "asked for"
-    assert (engine(tw.optim.Lion()).engine.name, engine(tw.optim.Lion()).engine_reason) == (
-        "reference",
-        "torch has no kernel for this rule",
-    )
+    assert engine(tw.optim.Lion()).engine.name == "reference"
+    assert engine(tw.optim.Lion()).engine_reason.startswith("torch has no kernel for this rule; a kernel of our own")
     assert engine(tw.optim.SGD(momentum=0.9, dampening=0.1)).engine.name == "reference"
     with pytest.raises(ValueError, match=r"^Lion: engine='torch' was asked for, but torch has no kernel"):
         engine(tw.optim.Lion(), "torch")

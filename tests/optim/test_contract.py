@@ -42,7 +42,7 @@ def test_equals_the_paper_at_every_step(case: Case) -> None:
 
 
 @pytest.mark.parametrize("id", [case.id for case in CASES if case.peer is not None])
-@pytest.mark.parametrize("engine", ["auto", "reference"])
+@pytest.mark.parametrize("engine", ["auto", "reference", "compiled"])
 def test_equals_its_peer(id: str, engine: str) -> None:
     case = BY_ID[id]
     assert case.peer is not None

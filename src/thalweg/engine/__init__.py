@@ -1,9 +1,11 @@
 """Executions of an update rule, and the ``torch.optim.Optimizer`` around them."""
 
 from thalweg.engine.base import Engine
+from thalweg.engine.choice import choose_engine
 from thalweg.engine.clip import clip_coefficient, total_norm
+from thalweg.engine.compiled import CompiledEngine
 from thalweg.engine.native import NativeEngine
-from thalweg.engine.optimizer import RuleOptimizer, choose_engine
+from thalweg.engine.optimizer import RuleOptimizer
 from thalweg.engine.reference import ReferenceEngine
 from thalweg.engine.rounding import Rounder, round_stochastically
 from thalweg.optim import bind_shell
@@ -11,6 +13,7 @@ from thalweg.optim import bind_shell
 bind_shell(RuleOptimizer)
 
 __all__ = [
+    "CompiledEngine",
     "Engine",
     "NativeEngine",
     "ReferenceEngine",

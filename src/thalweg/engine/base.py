@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from thalweg.engine.clip import total_norm
 from thalweg.engine.rounding import Rounder
 from thalweg.optim import Hyper, Rule, State
 
@@ -17,6 +18,10 @@ class Engine(ABC):
     """Executes an update rule. Engines differ in speed only: all agree with ``reference`` within rounding."""
 
     name: ClassVar[str]
+
+    def total_norm(self, grads: list[Tensor]) -> Tensor:
+        """Return the 2-norm of all gradients together as a 0-dim tensor."""
+        return total_norm(grads)
 
     @abstractmethod
     def step(

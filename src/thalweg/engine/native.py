@@ -12,6 +12,7 @@ from torch import Tensor
 
 from thalweg.engine.base import Engine
 from thalweg.engine.kernels import Kernel, kernel_of
+from thalweg.engine.memory_layout import is_dense
 from thalweg.engine.reference import ReferenceEngine
 from thalweg.engine.rounding import Rounder
 from thalweg.optim import Hyper, Rule, State, Wrapper
@@ -99,7 +100,7 @@ class NativeEngine(Engine):
         for param, state in zip(params, states, strict=True):
             if param.dtype is not first.dtype or param.device != first.device:
                 return None
-            if kernel.fused and not (_is_dense(param) and _matches(param, state, wrapped)):
+            if kernel.fused and not (is_dense(param) and _matches(param, state, wrapped)):
                 return None
         names = [name for name in states[0] if name not in wrapped]
         if any(name not in state for state in states for name in names):
@@ -245,20 +246,6 @@ def _has_tensors(hyper: Hyper) -> bool:
         if isinstance(value, Tensor) or (kind is tuple and any(isinstance(item, Tensor) for item in value)):
             return True
     return False
-
-
-def _is_dense(param: Tensor) -> bool:
-    """Whether the elements fill their memory without gaps or overlaps, in any order, as the raw kernels assume."""
-    if param.is_contiguous():
-        return True
-    expected = 1
-    for stride, size in sorted(zip(param.stride(), param.shape, strict=True)):
-        if size == 1:
-            continue
-        if stride != expected:
-            return False
-        expected *= size
-    return True
 
 
 def _matches(param: Tensor, state: State, besides: Sequence[str]) -> bool:

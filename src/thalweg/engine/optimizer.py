@@ -11,41 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.engine.base import Engine
-from thalweg.engine.clip import clip_coefficient, clipped_by_value, total_norm
+from thalweg.engine.choice import choose_engine
+from thalweg.engine.clip import clip_coefficient, clipped_by_value
 from thalweg.engine.loading import group_from, refuse_layout, state_from
-from thalweg.engine.native import NativeEngine
-from thalweg.engine.reference import ReferenceEngine, real, widened
+from thalweg.engine.reference import real, widened
 from thalweg.engine.rounding import Rounder
 from thalweg.engine.slot import Slot
-from thalweg.errors import check_number, unknown_name
+from thalweg.errors import check_number
 from thalweg.optim import Rule, State
 
-__all__ = ["RuleOptimizer", "choose_engine"]
-
-ENGINES = ("auto", "reference", "torch")
-
-
-def choose_engine(name: str, rule: Rule) -> tuple[Engine, str]:
-    """Return the engine of that name for *rule*, and in words why ``"auto"`` took it.
-
-    Raises:
-        ValueError: an unknown engine, or ``"torch"`` for a rule that torch has no kernel for.
-    """
-    if name not in ENGINES:
-        raise unknown_name(type(rule).__name__, "engine", name, ENGINES)
-    if name == "reference":
-        return ReferenceEngine(), "asked for"
-    if name == "torch":
-        if not NativeEngine.knows(rule):
-            raise ValueError(
-                f"{type(rule).__name__}: engine='torch' was asked for, but torch has no kernel for {rule!r}; "
-                "use engine='auto'."
-            )
-        return NativeEngine(), "asked for"
-    if NativeEngine.knows(rule):
-        return NativeEngine(), "torch has a kernel for this rule"
-    return ReferenceEngine(), "torch has no kernel for this rule"
+__all__ = ["RuleOptimizer"]
 
 
 class RuleOptimizer(torch.optim.Optimizer):
@@ -59,7 +34,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         params: tensors, named tensors or groups.
         clip_norm: largest 2-norm of all gradients of all groups together, > 0, or None.
         clip_value: largest absolute gradient element, > 0, or None; applied before the norm.
-        engine: ``"auto"``, ``"reference"`` or ``"torch"``.
+        engine: ``"auto"``, ``"reference"``, ``"torch"`` or ``"compiled"``.
         stochastic_rounding: round bfloat16 parameters and states at random, right on average.
         rounding_seed: seed of those draws.
 
@@ -94,11 +69,26 @@ class RuleOptimizer(torch.optim.Optimizer):
             if bound is not None:
                 check_number(type(rule).__name__, name, bound, low=0.0, low_open=True)
         self.engine_name = engine
-        self.engine, self.engine_reason = choose_engine(engine, rule)
+        self.engine, self.engine_reason = choose_engine(engine, rule, [])  # by size as soon as there are parameters
         self.rounder = Rounder(rounding_seed) if stochastic_rounding else None
         self.last_norm: Tensor | None = None
         self._slots: list[Slot] = []
         super().__init__(self._parameter_list(params), rule.hyper())
+        self.expect(None)
+
+    def expect(self, steps: int | None) -> None:
+        """Choose the engine for so many updates to come; None says that nobody knows.
+
+        State and results stay what they are: engines agree within rounding.
+        """
+        params = [param for group in self.param_groups for param in group["params"]]
+        engine, self.engine_reason = choose_engine(self.engine_name, self.rule, params, steps)
+        if engine.name != self.engine.name:
+            self.engine, self._slots = engine, []
+
+    def total_norm(self, grads: list[Tensor]) -> Tensor:
+        """Return the 2-norm of *grads* together as a 0-dim tensor, the way the engine computes it."""
+        return self.engine.total_norm(grads)
 
     def _parameter_list(self, params: Any) -> list[Any]:
         who = type(self.rule).__name__
@@ -126,7 +116,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         super().__setstate__(state)
         self._slots = []
         if self.engine is None:
-            self.engine, self.engine_reason = choose_engine(self.engine_name, self.rule)
+            params = [param for group in self.param_groups for param in group["params"]]
+            self.engine, self.engine_reason = choose_engine(self.engine_name, self.rule, params)
         if rounding is not None:
             self.rounder = Rounder(rounding[0])
             self.rounder.load_state(rounding[1])
@@ -226,7 +217,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             norm, overwrite = None, True  # they are copies
         if self.clip_norm is not None:
             if norm is None:
-                norm = total_norm([grad for grads in chosen for grad in grads])
+                norm = self.total_norm([grad for grads in chosen for grad in grads])
             if scale is not None:
                 norm = norm * scale
             self.last_norm = norm

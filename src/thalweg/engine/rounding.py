@@ -60,6 +60,11 @@ class Rounder:
         )
         target.copy_(round_stochastically(value, noise))
 
+    def seed_of_step(self) -> int:
+        """Return 32 random bits from the host's generator, from which a kernel makes the noise of one step."""
+        drawn = torch.randint(0, 2**32, (1,), dtype=torch.int64, generator=self._generator(torch.device("cpu")))
+        return int(drawn.numpy()[0])
+
     def state(self) -> dict[str, Tensor]:
         """Return the generators' states by device name."""
         return {name: generator.get_state() for name, generator in self._generators.items()}

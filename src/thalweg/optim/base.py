@@ -178,7 +178,7 @@ class Rule(ABC):
             params: tensors, named tensors, or param-group dictionaries, as for any torch optimizer.
             clip_norm: largest 2-norm of all gradients together; gradients are scaled on the way in, never rewritten.
             clip_value: largest absolute value of a gradient element.
-            engine: ``"auto"``, ``"reference"`` or ``"torch"``.
+            engine: ``"auto"``, ``"reference"``, ``"torch"`` or ``"compiled"``.
             stochastic_rounding: round bfloat16 parameters and states up or down at random, so that they are right on
                 average and steps below half a unit in the last place are not lost.
             rounding_seed: seed of those draws, which the optimizer's ``state_dict`` carries on.

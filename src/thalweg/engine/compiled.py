@@ -1,0 +1,192 @@
+"""Rules as C kernels: one pass over parameters, gradients and states, made from the rule's own definition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import is_
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from thalweg.engine.base import Engine
+from thalweg.engine.bucket import Bucket, Plan
+from thalweg.engine.c_compiler import NoCompiler
+from thalweg.engine.gradient_norm import GradientNorm
+from thalweg.engine.native import NativeEngine
+from thalweg.engine.plans import constants_of, fits, make_plan, say_once, shape_of, signature, why_not
+from thalweg.engine.rounding import Rounder
+from thalweg.engine.trace import Untraceable
+from thalweg.optim import Hyper, Rule, State
+
+__all__ = ["CompiledEngine"]
+
+_STRIDED = {torch.strided}
+
+
+@dataclass
+class _Layout:
+    """The buckets of a group, kept while its tensors and constants stay the same."""
+
+    constants: list[Any]
+    dtypes: list[torch.dtype]
+    strides: list[tuple[int, ...]]
+    states: list[Tensor]
+    buckets: list[Bucket]
+    rest: list[int]
+    at_random: bool
+
+
+class CompiledEngine(Engine):
+    """Runs a rule as a C kernel on the processor: clip factor, decay, update, averages and guard in one pass.
+
+    The rule's ``update`` is traced once and the kernel is written from the trace: there is one definition. Rates and
+    betas are arguments of the kernel, which therefore serves every value of them. Parameters of one dtype and state are
+    a bucket: one call for all of them, whose work is cut into equal pieces, so that a thousand small tensors cost no
+    more than a large one. Kernels are kept on disk under the hash of their source.
+
+    What it does not take (sparse gradients, other devices, memory with gaps, a rule that cannot be traced, no compiler)
+    goes to torch's kernels or to the reference.
+    """
+
+    name: ClassVar[str] = "compiled"
+
+    def __init__(self) -> None:
+        self._fallback = NativeEngine()
+        self._plans: dict[str, Plan | None] = {}
+        self._norm = GradientNorm()
+        self._rule: Rule | None = None
+
+    def total_norm(self, grads: list[Tensor]) -> Tensor:
+        return self._norm(grads)
+
+    def step(
+        self,
+        rule: Rule,
+        params: list[Tensor],
+        grads: list[Tensor],
+        states: list[State],
+        hyper: Hyper,
+        scale: Tensor | None = None,
+        *,
+        skip: Tensor | None = None,
+        rounder: Rounder | None = None,
+        overwrite: bool = False,
+        memo: dict[str, Any] | None = None,
+    ) -> None:
+        layout: _Layout | None = memo.get("buckets") if memo is not None else None
+        constants = constants_of(hyper)
+        if layout is None or not _still_fits(layout, params, states, constants):
+            layout = self._lay_out(rule, params, states, hyper, constants, rounder is not None)
+            if memo is not None:
+                memo["buckets"] = layout
+        odd = _odd(layout, grads)
+        if odd:
+            some = [i for i in range(len(params)) if i not in odd]
+            for engine, rows in ((self._fallback, sorted(odd)), (self, some)):
+                if rows:
+                    parts = [params[i] for i in rows], [grads[i] for i in rows], [states[i] for i in rows]
+                    engine.step(rule, *parts, hyper, scale, skip=skip, rounder=rounder)
+            return
+        if layout.buckets:
+            self._run(layout, params, grads, hyper, scale, skip, rounder)
+        if layout.rest:
+            rest = layout.rest
+            parts = [params[i] for i in rest], [grads[i] for i in rest], [states[i] for i in rest]
+            own = None if memo is None else memo.setdefault("rest", {})
+            self._fallback.step(rule, *parts, hyper, scale, skip=skip, rounder=rounder, memo=own)
+
+    def _run(
+        self,
+        layout: _Layout,
+        params: list[Tensor],
+        grads: list[Tensor],
+        hyper: Hyper,
+        scale: Tensor | None,
+        skip: Tensor | None,
+        rounder: Rounder | None,
+    ) -> None:
+        factor = None if scale is None else scale.to(device="cpu", dtype=torch.float64)
+        flag = None if skip is None else skip.to(device="cpu", dtype=torch.float32)
+        seed = rounder.seed_of_step() if rounder is not None and layout.at_random else 0
+        grads = _laid_out(layout, params, grads)
+        for bucket in layout.buckets:
+            chosen = grads if len(bucket.rows) == len(grads) else [grads[i] for i in bucket.rows]
+            bucket.run(chosen, hyper, factor, flag, seed)
+        # The kernels write past autograd, which must still notice that a saved parameter has changed.
+        torch.autograd.graph.increment_version(params)
+
+    def _lay_out(
+        self,
+        rule: Rule,
+        params: list[Tensor],
+        states: list[State],
+        hyper: Hyper,
+        constants: list[Any],
+        at_random: bool,
+    ) -> _Layout:
+        """Sort the parameters into buckets."""
+        if self._rule is not rule:
+            self._rule, self._plans = rule, {}
+        found: dict[str, tuple[Plan, list[int], list[tuple[int, int, int]], list[Tensor]]] = {}
+        rest: list[int] = []
+        for index, (param, state) in enumerate(zip(params, states, strict=True)):
+            kind, dims = signature(rule, param, state, hyper)
+            key = f"{kind} {at_random} {constants}" if kind else ""
+            if key and key not in self._plans:
+                try:
+                    self._plans[key] = make_plan(rule, param, state, hyper, dims, at_random=at_random)
+                except (NoCompiler, Untraceable) as error:
+                    self._plans[key] = None
+                    say_once(why_not(rule, error))
+            plan = self._plans[key] if key else None
+            if plan is None or not fits(plan, param, state):
+                rest.append(index)
+                continue
+            _, rows, shapes, held = found.setdefault(key, (plan, [], [], []))
+            rows.append(index)
+            shapes.append(shape_of(param, dims))
+            held += [param if name == "param" else state[name] for name in plan.names if name != "grad"]
+        return _Layout(
+            constants,
+            [param.dtype for param in params],
+            [param.stride() for param in params],
+            [value for state in states for value in state.values()],
+            [Bucket(*parts) for parts in found.values()],
+            rest,
+            at_random,
+        )
+
+
+def _still_fits(layout: _Layout, params: list[Tensor], states: list[State], constants: list[Any]) -> bool:
+    """Whether tensors, layouts and constants are those of the buckets (``.data`` and state entries can be set)."""
+    if layout.constants != constants or [param.stride() for param in params] != layout.strides:
+        return False
+    if [param.dtype for param in params] != layout.dtypes:
+        return False
+    now = [value for state in states for value in state.values()]
+    return len(now) == len(layout.states) and all(map(is_, now, layout.states))
+
+
+def _odd(layout: _Layout, grads: list[Tensor]) -> set[int]:
+    """Return the gradients that no kernel reads: sparse ones, and those of another dtype than the parameter."""
+    if {grad.layout for grad in grads} == _STRIDED and [grad.dtype for grad in grads] == layout.dtypes:
+        return set()
+    return {
+        index
+        for index, (grad, dtype) in enumerate(zip(grads, layout.dtypes, strict=True))
+        if grad.layout is not torch.strided or grad.dtype is not dtype
+    }
+
+
+def _laid_out(layout: _Layout, params: list[Tensor], grads: list[Tensor]) -> list[Tensor]:
+    """Return the gradients laid out in memory as their parameters are; most are already."""
+    lazy = any(map(Tensor.is_neg, grads)) or any(map(Tensor.is_conj, grads))
+    if not lazy and [grad.stride() for grad in grads] == layout.strides:
+        return grads
+    return [
+        grad
+        if grad.stride() == stride and not grad.is_neg() and not grad.is_conj()
+        else torch.empty_like(param).copy_(grad)
+        for param, grad, stride in zip(params, grads, layout.strides, strict=True)
+    ]
