@@ -28,7 +28,8 @@ _TRIED = 3  # updates that are timed, after one that is not
 _FEW = 4  # members that are tried first
 _CLEARLY = 0.9  # of the time alone is what a stack may take to be taken
 _LONG = 400  # updates of a training from which on every way is tried at full size
-_WORTH = 200  # updates of all members together, below which nothing is measured
+_WORTH = 50  # updates of a training below which nothing is measured
+_MANY = 512  # parameters of a member from which one kernel call for it may be faster than its part of a stacked update
 #: Seconds that the rest of a lane must take eagerly for ``"auto"`` to compile: about twice what compiling takes with a
 #: cold cache, so that it has paid before half of the lane is over (benchmarks/race.py prints what it measures).
 _PAYS = 60.0
@@ -102,7 +103,7 @@ def _lanes_of_kind(
     most = _most(entry, candidates[0])
     size = min(len(candidates), most)
     update = "stacked"
-    if len(candidates) * total >= _WORTH:
+    if total >= _WORTH:
         must = choice.stacking == "always" or choice.stepping == "compiled"
         size, update, seconds, single = _measured(entry, candidates, numbers, total, size, must)
         choice.seconds[key] = min(seconds, single)
@@ -164,7 +165,9 @@ def _measured(
     entry: Entry, candidates: list[Candidate], numbers: list[int], total: int, size: int, must: bool
 ) -> tuple[int, str, float, float]:
     """Return (members per stack, update, seconds of one update of one member, the same alone), tried on copies."""
-    updates = ("stacked", "each") if entry.device.type == "cpu" else ("stacked",)
+    size_of_one = sum(param.numel() for param in entry.module.parameters())
+    kernels = entry.device.type == "cpu" and size_of_one >= _MANY
+    updates = ("stacked", "each") if kernels else ("stacked",)
     if must:
         return (*_best_of(entry, candidates[:size], numbers[:size], total, updates), math.inf)
     single = _seconds(Alone(entry, candidates[:1], numbers[:1], total, ""))

@@ -182,7 +182,8 @@ class Runner:
             self.members[lane.numbers[row]].ended = how
             if how == "left":
                 self.weights[lane.numbers[row]] = lane.weights(row)
-        lane.keep([row for row in range(len(lane)) if row not in set(rows)])
+        gone = set(rows)
+        lane.keep([row for row in range(len(lane)) if row not in gone])
 
     def _validate(self, lane: Lane) -> None:
         if self.entry.valid is None:
@@ -198,11 +199,11 @@ class Runner:
     def _close(self, rung: Rung) -> None:
         """After a rung: the worst settings leave, and what is left is packed together."""
         self.lanes = [lane for lane in self.lanes if len(lane)]
-        alive = [number for lane in self.lanes for number in lane.numbers]
+        alive = {number for lane in self.lanes for number in lane.numbers}
         settings: dict[Any, list[int]] = {}
         for member in self.members:
             settings.setdefault(member.candidate.setting, []).append(member.number)
-        running = {setting: numbers for setting, numbers in settings.items() if set(numbers) & set(alive)}
+        running = {setting: numbers for setting, numbers in settings.items() if not alive.isdisjoint(numbers)}
         if len(running) > rung.keep:
             ranked = sorted(running, key=lambda setting: self._rank(running[setting]))
             staying = {number for setting in ranked[: rung.keep] for number in running[setting]}
