@@ -10,7 +10,7 @@ from .ratings import Ratings
 
 __all__ = ["set_unseen_rows"]
 
-_ROUNDS = 60  # halvings of the interval in which a bias is looked for: to float32's last digit
+_ROUNDS = 50
 
 
 @torch.no_grad()
@@ -53,13 +53,21 @@ def set_unseen_rows(module: nn.Module, train: Ratings, pairs: Tensor) -> None:
 
 
 def _shift(module: DotProduct, pairs: Tensor, ratings: Tensor) -> Tensor:
-    """Return what must be added to the sums of *pairs* so that their ratings have the mean of *ratings*, **(M,)**."""
-    totals = torch.cat([module.totals(part) for part in torch.split(pairs, 1 << 16)])
-    wanted = ratings.double().mean()
-    low = torch.full((module.members,), -20.0)
-    high = torch.full((module.members,), 20.0)
+    """Return what must be added to the sums of *pairs* so that their ratings have the mean of *ratings*, **(M,)**.
+
+    Newton's iteration; a step is at most 1, so that a flat end of the sigmoid cannot throw it away.
+    """
+    totals = torch.cat([module.totals(part) for part in torch.split(pairs, 1 << 16)]) + module.offset
+    wanted = ratings.mean()
+    shift = torch.zeros(module.members)
     for _ in range(_ROUNDS):
-        middle = (low + high) / 2
-        too_low = module.rated(totals + middle).double().mean(0) < wanted
-        low, high = torch.where(too_low, middle, low), torch.where(too_low, high, middle)
-    return (low + high) / 2
+        if module.y_range is None:
+            return wanted - totals.mean(0)
+        low, high = module.y_range
+        share = torch.sigmoid(totals + shift)
+        error = share.mean(0) - (wanted - low) / (high - low)
+        step = (error / (share * (1 - share)).mean(0).clamp(min=1e-6)).clamp(-1.0, 1.0)
+        shift = shift - step
+        if float(step.abs().max()) < 1e-5:
+            break
+    return shift

@@ -70,8 +70,9 @@ def numbers(values: Array, name: str, who: str) -> Array:
         found = values.astype(np.float64)
     except (TypeError, ValueError):
         row = next((k for k, value in enumerate(values) if not _is_number(value)), 0)
+        wrong = values[row].item() if hasattr(values[row], "item") else values[row]
         raise TypeError(
-            f"{who}: column {name!r} holds {values[row]!r} in row {row}, which is no number; a column of numbers is "
+            f"{who}: column {name!r} holds {wrong!r} in row {row}, which is no number; a column of numbers is "
             "needed (was the right delimiter used?)."
         ) from None
     bad = np.flatnonzero(~np.isfinite(found))

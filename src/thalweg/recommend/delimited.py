@@ -48,6 +48,8 @@ def read_delimited(
     found = {}
     for name in table.column_names:
         one = table.column(name)
+        if pa.types.is_binary(one.type):  # what Arrow makes of text that is no UTF-8
+            raise ValueError(f"{who}: {path} is not written in {encoding} (column {name!r}); save it as UTF-8.")
         found[name] = one.to_numpy() if not pa.types.is_string(one.type) else np.asarray(one.to_pylist(), dtype=str)
     return found
 

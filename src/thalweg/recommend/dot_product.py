@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from thalweg.errors import check_number
 
+from .fused import fused_ratings, plain_ratings
+
 __all__ = ["DotProduct", "check_counts", "check_range"]
 
 Range = tuple[float, float]
@@ -117,7 +119,18 @@ class DotProduct(nn.Module):
         return found, intercept
 
     def forward(self, pairs: Tensor) -> Tensor:
-        return self.joined(self.rated(self.totals(pairs)))
+        if not self._is_plain():
+            return self.joined(self.rated(self.totals(pairs)))
+        users, items = pairs.long().unbind(1)
+        tables = (self.user_factors, self.item_factors, self.user_bias, self.item_bias)
+        p, q, b, c = (table.weight for table in tables)
+        # Under functional_call the weights are plain tensors, which a transform may have wrapped.
+        rated = fused_ratings if isinstance(p, nn.Parameter) else plain_ratings
+        return rated(users, items, p, q, b, c, self.offset, self.y_range)
+
+    def _is_plain(self) -> bool:
+        """Whether a rating is only factors and biases of one member."""
+        return self.members == 1 and not self.effects and self.user_side is None and self.item_side is None
 
     def totals(self, pairs: Tensor) -> Tensor:
         """Return the sums of products and biases, before offset and range, **(B, M)**."""

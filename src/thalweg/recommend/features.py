@@ -71,10 +71,10 @@ def make_features(table: Any, key: str, ids: Vocabulary) -> Features:
 
 def _encoded(name: str, values: Any, who: str) -> list[tuple[str, Any]]:
     if values.dtype.kind in "iuf":
-        spread = float(np.nanstd(values)) if len(values) else 0.0
-        if not np.isfinite(values.astype(np.float64)).all():
-            row = int(np.flatnonzero(~np.isfinite(values.astype(np.float64)))[0])
-            raise ValueError(f"{who}: column {name!r} is {values[row]} in row {row}; fill it first.")
+        bad = np.flatnonzero(~np.isfinite(values.astype(np.float64)))
+        if len(bad):
+            raise ValueError(f"{who}: column {name!r} is {values[bad[0]]} in row {bad[0]}; fill it first.")
+        spread = float(np.std(values)) if len(values) else 0.0
         return [(name, (values - values.mean()) / spread)] if spread else []
     texts = np.array([str(one) for one in values])
     kinds = np.unique(texts)

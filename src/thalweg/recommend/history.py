@@ -72,6 +72,9 @@ class HistoryDotProduct(DotProduct):
         self.register_buffer(f"{side}_ends", torch.cat([counts.new_zeros(1), counts.cumsum(0)]))
         self.register_buffer(f"{side}_rated", other[torch.argsort(own, stable=True)])
 
+    def _is_plain(self) -> bool:
+        return False
+
     def user_vectors(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         return self._with_history(super().user_vectors(rows), rows, "user", self.item_history)
 

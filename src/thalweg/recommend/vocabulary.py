@@ -69,8 +69,8 @@ class Vocabulary:
         if len(asked) and (asked.dtype.kind == "U") != self.is_text:
             kinds = ("text", "whole numbers") if self.is_text else ("whole numbers", "text")
             raise TypeError(
-                f"recommend: the {self.what} ids of the table are {kinds[0]}, but {asked[0]!r} was asked for, which is "
-                f"{kinds[1].rstrip('s') if kinds[1] != 'text' else 'text'}; give ids as they stand in the table."
+                f"recommend: the {self.what} ids of the table are {kinds[0]}, but {asked[0].item()!r} was asked for, "
+                f"of {kinds[1]}; give ids as they stand in the table."
             )
         place = np.searchsorted(self.ids, asked)
         place[place == len(self.ids)] = 0
