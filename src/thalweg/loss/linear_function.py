@@ -1,12 +1,14 @@
 r"""Token losses of hidden states and a head as functions that autograd and ``torch.func`` know.
 
-The gradients are made in the forward pass, for an upstream gradient of 1, and multiplied by the real one in the
-backward pass. They hold no graph, so a second derivative is refused.
+The gradients are made in the forward pass and multiplied by the upstream gradient in the backward pass. They hold no
+graph, so a second derivative is refused. Whoever divides the sum by its weight makes 1 / weight the upstream gradient;
+on a CPU, where looking costs nothing, the gradients are made for that one, and the pass over them is spared.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -30,9 +32,12 @@ class _Job:
     needs: Needs
     dtype: torch.dtype
     functional: bool  # inside a transform of torch.func
+    expected: float = 1.0  # the upstream gradient that the gradients are made for
 
 
-def linear_rows_loss(form: RowForm, output: Projected, rows: Rows, reduction: Reduction) -> Tensor:
+def linear_rows_loss(
+    form: RowForm, output: Projected, rows: Rows, reduction: Reduction, weight_sum: Tensor | int = 1
+) -> Tensor:
     """Return the sum of the rows' losses, 0-dim, or each of them, (N,); differentiable in *output*.
 
     Args:
@@ -41,6 +46,7 @@ def linear_rows_loss(form: RowForm, output: Projected, rows: Rows, reduction: Re
         rows: what belongs to the rows; constants for autograd.
         reduction: ``"sum"``: the gradients are made along the way. ``"none"``: they are made in the backward pass,
             when each row's upstream gradient is known, for one more product.
+        weight_sum: what the sum is likely to be divided by.
 
     Raises:
         ValueError: a constant that asks for a gradient.
@@ -63,9 +69,20 @@ def linear_rows_loss(form: RowForm, output: Projected, rows: Rows, reduction: Re
     hidden, weight, bias = output.scaled(), output.weight, output.bias
     wanted = [torch.is_grad_enabled() and x is not None and _learns(x) for x in (hidden, weight, bias)]
     functional = torch._C._are_functorch_transforms_active()
-    job = _Job(form, reduction, Needs(*wanted), _product_dtype(hidden), functional)
+    dtype = _product_dtype(hidden)
+    job = _Job(form, reduction, Needs(*wanted), dtype, functional)
+    if any(wanted) and not functional and hidden.device.type == "cpu" and dtype in (torch.float32, torch.float64):
+        job = replace(job, expected=_expected(weight_sum, dtype))
     result: Tensor = _LinearRows.apply(job, hidden, weight, bias, *rows)[0]  # type: ignore[no-untyped-call]
     return result
+
+
+def _expected(weight_sum: Tensor | int, dtype: torch.dtype) -> float:
+    """Return 1 / weight as the division of the sum will have it, to the last bit; 1 where it cannot be known."""
+    if torch.compiler.is_compiling() or (isinstance(weight_sum, Tensor) and type(weight_sum) is not Tensor):
+        return 1.0
+    weight = torch.as_tensor(weight_sum).detach().to(dtype)
+    return float(weight.reciprocal()) if weight > 0 else 1.0
 
 
 def _learns(x: Tensor) -> bool:
@@ -114,7 +131,8 @@ class _LinearRows(torch.autograd.Function):
     def forward(job: _Job, hidden: Tensor, weight: Tensor, bias: Tensor | None, *parts: Any) -> tuple[Tensor, ...]:
         rows = Rows(*parts)
         needs = job.needs if job.reduction == "sum" else Needs(False, False, False)
-        found = linear_rows(job.form, hidden, weight, bias, rows, needs, job.dtype)
+        upstream = None if job.expected == 1.0 else hidden.new_full((), job.expected, dtype=job.dtype)
+        found = linear_rows(job.form, hidden, weight, bias, rows, needs, job.dtype, upstream)
         kept = [gradient for gradient in found[1:] if gradient is not None]
         return (_reduce(found.values, rows.factor, job.reduction), *kept)
 
@@ -144,17 +162,25 @@ class _LinearRows(torch.autograd.Function):
         if not kept:  # reduction="none", or a second pass through a graph that was retained
             found = _Gradient.apply(job, upstream, hidden, weight, bias, *parts)  # type: ignore[no-untyped-call]
         elif torch.is_grad_enabled() or job.functional:
-            found = _Scaled.apply(job, upstream, hidden, weight, bias, *kept)  # type: ignore[no-untyped-call]
+            found = _Scaled.apply(job, upstream / job.expected, hidden, weight, bias, *kept)  # type: ignore[no-untyped-call]
         else:
             ctx.kept = ()
-            found = tuple(
-                gradient.mul_(upstream).to(dtype) for gradient, dtype in zip(kept, _dtypes(job, tensors), strict=True)
-            )
+            _multiply_(kept, upstream, job.expected)
+            found = tuple(gradient.to(dtype) for gradient, dtype in zip(kept, _dtypes(job, tensors), strict=True))
         return (None, *_spread(job.needs, found), *nothing)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
         return _over_members(_LinearRows, info.batch_size, in_dims, args)
+
+
+def _multiply_(gradients: Sequence[Tensor], upstream: Tensor, expected: float) -> None:
+    """Turn gradients made for an upstream gradient of *expected* into those for *upstream*, in place."""
+    if expected != 1.0 and float(upstream) == expected:
+        return
+    factor = upstream / expected
+    for gradient in gradients:
+        gradient.mul_(factor)
 
 
 def _dtypes(job: _Job, inputs: Any) -> list[torch.dtype]:
@@ -208,10 +234,13 @@ class _Gradient(torch.autograd.Function):
         rows = Rows(*parts)
         if job.reduction == "none":
             rows = rows._replace(factor=upstream if rows.factor is None else upstream * rows.factor)
-        found = linear_rows(job.form, hidden, weight, bias, rows, job.needs, job.dtype)
+        expected = None
+        if job.reduction == "sum" and job.expected != 1.0:
+            expected = hidden.new_full((), job.expected, dtype=job.dtype)
+        found = linear_rows(job.form, hidden, weight, bias, rows, job.needs, job.dtype, expected)
         made = [gradient for gradient in found[1:] if gradient is not None]
         if job.reduction == "sum":  # multiplied afterwards as in the first pass, so that every bit is the same
-            made = [gradient.mul_(upstream) for gradient in made]
+            _multiply_(made, upstream, job.expected)
         wanted = _dtypes(job, (hidden, weight, bias))
         return tuple(gradient.to(dtype) for gradient, dtype in zip(made, wanted, strict=True))
 

@@ -87,11 +87,11 @@ class TokenLoss(Loss):
 
     def __call__(self, output: Any, target: Any, row_weight: Tensor | None = None) -> tuple[Tensor, Weight]:
         batch = self._batch(output, target, row_weight)
+        weight = batch.weight()
         if isinstance(batch.output, Projected):
-            total = linear_rows_loss(self._form_for(batch.output, target), batch.output, batch.rows, "sum")
-        else:
-            total = self._values(batch, blank=row_weight is not None).sum()
-        return total, batch.weight()
+            form = self._form_for(batch.output, target)
+            return linear_rows_loss(form, batch.output, batch.rows, "sum", weight), weight
+        return self._values(batch, blank=row_weight is not None).sum(), weight
 
     def per_row(self, output: Any, target: Any) -> tuple[Tensor, Weight]:
         batch = self._batch(output, target, None)
