@@ -131,9 +131,9 @@ def as_tensor(array: Array) -> Tensor:
 
 
 def column_means(X: Array, y: Array, w: Array | None) -> Array:
-    """Return the columns' means of a block, X's then y's, **(p + t,)**, float64, of its first 65,536 rows."""
-    X, y = X[: 1 << 16], y[: 1 << 16]
-    weights = None if w is None else w[: 1 << 16].astype(np.float64)
+    """Return the columns' means of a block, X's then y's, **(p + t,)**, float64, of its first 8,192 rows."""
+    X, y = X[: 1 << 13], y[: 1 << 13]
+    weights = None if w is None else w[: 1 << 13].astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinities are found, and named, in the sums
         if weights is None or not weights.any():
             return np.concatenate([X.mean(0, dtype=np.float64), y.mean(0, dtype=np.float64)])
