@@ -181,6 +181,14 @@ def _fetch_movielens(folder: Path, files: Mapping[str, int]) -> None:
                         _copy(packed, folder / file)
 
 
+def _fetch_flights(folder: Path, files: Mapping[str, int]) -> None:
+    work = folder.parent
+    _client("npm", "pack", "vega-datasets@3.2.1", "--silent", folder=work, does="fetching the flights")
+    with tarfile.open(_the_file(work, "vega-datasets-*.tgz")) as archive:
+        for file in files:
+            _copy(archive.extractfile(f"package/data/{file}"), folder / file)
+
+
 def _copy(packed: object, path: Path) -> None:
     assert hasattr(packed, "read"), "a regular file was asked for"
     with path.open("wb") as file:
@@ -225,6 +233,12 @@ OBTAINABLE: dict[str, Obtainable] = {
         package="Debian trans-de-en",
         files={"de-en": 25_611_714},
         fetch=partial(_debian, "trans-de-en", "usr/share/trans", "the German–English dictionary"),
+    ),
+    "flights": Obtainable(
+        description="flights in the USA: 3,000,000 rows of date, delay, distance, origin, destination (US BTS; public)",
+        package="npm vega-datasets 3.2.1",
+        files={"flights-3m.parquet": 13_493_022},
+        fetch=_fetch_flights,
     ),
 }
 """The data sets that `obtain` fetches, by name."""
