@@ -203,8 +203,8 @@ def peak_of(part: str, contestant: str) -> int:
     shape, calls = MAKERS[part]
     call = calls(shape)[contestant]
     rows, width, classes = shape
-    products = torch.randn(64, 64)
-    (products @ products).sum()  # the threads and buffers of the products are there
+    # the matrix library keeps its own workspace from product to product, so all contestants start with it
+    three_products(torch.zeros(min(rows, 256), width), torch.zeros(classes, width))()
     _forget()
     before = resident("VmRSS")
     call()
