@@ -20,7 +20,7 @@ from thalweg.loss.token_rows import RowForm, Rows
 __all__ = ["Needs", "RowsResult", "blocks", "chunk_rows", "kept_rows", "linear_rows", "project"]
 
 # Large chunks spare passes over the head's gradient, which every chunk adds to; small ones spare memory.
-_CHUNK_BYTES = 64 * 2**20
+_CHUNK_BYTES = 48 * 2**20
 # What the elementwise work on a chunk takes at a time. On a CPU it stays within a core's second-level cache; on an
 # accelerator fewer launches count for more.
 _CPU_BLOCK_BYTES = 2**20
@@ -51,7 +51,7 @@ def chunk_rows(rows: int, classes: int, itemsize: int) -> int:
     """Return how many of *rows* make a chunk: as even as possible, within the bytes a chunk may take.
 
     >>> chunk_rows(2048, 32_000, 4), chunk_rows(1024, 50_257, 4), chunk_rows(100, 1000, 4)
-    (512, 256, 100)
+    (342, 205, 100)
     """
     most = max(1, _CHUNK_BYTES // max(1, classes * itemsize))
     return math.ceil(rows / math.ceil(rows / most)) if rows else 1
