@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from .arrow_part import ArrowPart, ArrowReader, damaged
-from .columns import Chosen, refuse_null, to_numbers
+from .arrow_part import ArrowPart, damaged
+from .columns import Chosen
 from .files import WHO, File
-from .rows import Rows
+from .gathering import GatheringReader
 from .table import PartReader
 
 __all__ = ["IpcPart", "ipc_schema"]
@@ -85,7 +82,7 @@ class IpcPart(ArrowPart):
         self.is_seekable = file.is_local and condition is None and all(map(_lies_there, sample(opened, chosen)))
 
     def open(self) -> PartReader:
-        return IpcReader(self)
+        return GatheringReader(self)
 
     def opened(self) -> _Batches:
         return _opened(self.file)
@@ -113,32 +110,3 @@ def _lies_there(column: Any) -> bool:
     if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)) or column.null_count:
         return False
     return column.buffers()[1].parent is not None or not column.buffers()[1].is_mutable
-
-
-class IpcReader(ArrowReader):
-    """Reads record batches, and single rows of mapped ones."""
-
-    def __init__(self, part: IpcPart) -> None:
-        super().__init__(part)
-        self._columns: dict[int, list[NDArray[Any]]] = {}
-
-    def gather(self, rows: NDArray[np.int64], into: Rows) -> None:
-        units = np.searchsorted(self._part.units, rows, side="right") - 1
-        targets = [*into.x.T]
-        if into.y is not None:
-            targets.extend([into.y] if into.y.ndim == 1 else into.y.T)
-        if into.w is not None:
-            targets.append(into.w)
-        for unit in np.unique(units).tolist():
-            places = np.flatnonzero(units == unit)
-            local = rows[places] - self._part.units[unit]
-            for column, target in zip(self._numbers(unit), targets, strict=True):
-                target[places] = column[local]
-
-    def _numbers(self, unit: int) -> list[NDArray[Any]]:
-        if unit not in self._columns:
-            batch = self._opened[unit].select(self._part.chosen.names)
-            for name, column in zip(self._part.chosen.names, batch.columns, strict=True):
-                refuse_null(column, name, int(self._part.units[unit]), self._place)
-            self._columns[unit] = [to_numbers(column) for column in batch.columns]
-        return self._columns[unit]

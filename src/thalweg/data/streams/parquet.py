@@ -8,6 +8,9 @@ from typing import Any
 from .arrow_part import ArrowPart, damaged
 from .columns import Chosen
 from .files import File
+from .gathering import GatheringReader
+from .plain_pages import PlainPages
+from .table import PartReader
 
 __all__ = ["ParquetPart", "parquet_schema"]
 
@@ -55,6 +58,16 @@ class ParquetPart(ArrowPart):
         except (pa.ArrowException, OSError) as error:
             raise damaged(file, "", error) from None
         self.count(sizes)
+        pages = self._plain_pages(fragment) if file.is_local and condition is None else None
+        units = range(len(sizes))
+        self.plain = [pages is not None and pages.is_plain(unit) for unit in units]
+        self.is_seekable = pages is not None and all(self.plain) and all(map(pages.is_uncompressed, units))
+
+    def _plain_pages(self, fragment: Any) -> PlainPages:
+        return PlainPages(self.file, fragment.metadata, self.chosen.names)
+
+    def open(self) -> PartReader:
+        return GatheringReader(self)
 
     def opened(self) -> Any:
         (fragment,) = _dataset(self.file).get_fragments()
@@ -63,6 +76,11 @@ class ParquetPart(ArrowPart):
     def batches(self, unit: int, opened: Any) -> Iterator[Any]:
         import pyarrow.dataset as dataset
 
+        if self.plain[unit]:
+            table = self._plain_pages(opened).group(unit)
+            if table is not None:
+                yield from table.to_batches()
+                return
         group = opened.subset(row_group_ids=[unit])
         scanner = dataset.Scanner.from_fragment(
             group,
