@@ -223,8 +223,8 @@ def _with_moving(moment: Moment, cursor: Any) -> Moment:
 
     leaves, spec = tree_flatten([dict(hyper) for hyper in moment.hypers])
     hypers = tree_unflatten([taken(leaf) for leaf in leaves], spec)
-    limits = [taken(value) for value in (moment.clip_norm, moment.clip_value, moment.smoothing, moment.keys)]
-    return Moment(hypers, *limits, own=moment.own)
+    norm, value, smoothing, keys = map(taken, (moment.clip_norm, moment.clip_value, moment.smoothing, moment.keys))
+    return Moment(hypers, norm, value, smoothing, keys, moment.own)
 
 
 def _shapes(leaves: Sequence[Any]) -> list[Any]:
