@@ -227,8 +227,8 @@ def test_early_stopping_is_said_and_keeps_the_best_weights(tmp_path: Path) -> No
     ("override", "match"),
     [
         (
-            "optimizer.lr=1",
-            r"resume: 'optimizer.lr=1' would change the run itself; only train.checkpoint_every, train.ep",
+            "optimizer.betas=[0.5, 0.9]",
+            r"resume: 'optimizer.betas=.*' would change the run itself; only optimizer.lr, schedule, train.acc",
         ),
         ("train.seed=1", r"resume: 'train.seed=1' would change the run itself"),
         ("train={epochs=3}", r"would change the run itself"),

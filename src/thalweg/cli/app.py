@@ -13,14 +13,16 @@ from .find import find
 from .plan import plan
 from .race import race
 from .recipes import recipes
+from .recommend import recommend
 from .report import report
 from .run import run
 from .surface import surface
+from .verify import verify
 
 __all__ = ["COMMANDS", "app"]
 
 #: Every command, in the order of ``thalweg --help``.
-COMMANDS = (run, plan, find, race, surface, report, recipes, data)
+COMMANDS = (run, plan, find, race, surface, report, verify, recipes, data)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,3 +50,4 @@ def thalweg_command(
 
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(recommend, name="recommend")

@@ -47,16 +47,14 @@ def run(
     thalweg run
     thalweg run recipe.toml optimizer.lr=3e-4 train.epochs=3 optimizer=adamw
     thalweg run --resume runs/digits-20250131-120000
+    thalweg run --resume runs/digits-20250131-120000 train.epochs=40 optimizer.lr=1e-4
 
     The directory holds recipe.toml (complete), history.csv, epochs.csv, plan.json, environment.json, summary.json,
     model.safetensors, checkpoints, figures and report.html.
     """
     name, overrides = split_words(words)
-    if resume is not None and (name is not None or out is not None):
-        raise ValueError(
-            f"run: --resume {resume} goes on with that run's own recipe in its own directory; leave "
-            f"{'--out' if name is None else repr(name)} out."
-        )
+    if resume is not None and out is not None:
+        raise ValueError(f"run: --resume {resume} goes on in that run's own directory; leave --out out.")
     places: list[Path] = []
     settings: dict[str, Any] = {"verbose": not quiet, "started": places.append}
     try:
@@ -68,7 +66,8 @@ def run(
                     print(note, file=sys.stderr)
                 summary = recipe.run(made, out, **settings)
             else:
-                summary = recipe.resume(resume, overrides=overrides, **settings)
+                expected = None if name is None else recipe.load(name)
+                summary = recipe.resume(resume, expected=expected, overrides=overrides, **settings)
     except (KeyboardInterrupt, SystemExit) as stop:
         print(_stopped(places), file=sys.stderr)
         return stop.code if isinstance(stop, SystemExit) and isinstance(stop.code, int) else 130

@@ -48,6 +48,7 @@ def go_on(run: Run, tree: dict[str, Any], where: str) -> None:
             f"resume {where}: the run has finished its {run.epoch} epochs and epochs={run.settings.epochs} were asked "
             "for in all; ask for more epochs to go on."
         )
+    run.is_changed = bool(changes) and run.directory is not None
     for line in changes:
         run.history.event(run.step, "changed on resume", line)
         warnings.warn(f"resume at step {run.step}: {line}", stacklevel=4)

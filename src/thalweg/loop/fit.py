@@ -31,7 +31,7 @@ def fit(run: Run) -> History:
     """
     with interruptible(run) as interruption, Progress(run) as progress, Checkpoints(run) as checkpoints:
         run.call("on_fit_begin")
-        if run.settings.guard.policy == "rollback" and run.step == 0:
+        if run.is_changed or (run.settings.guard.policy == "rollback" and run.step == 0):
             checkpoints.write()
         try:
             while run.epoch < run.settings.epochs and not run.stop_reason:

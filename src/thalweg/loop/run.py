@@ -40,6 +40,7 @@ class Run:
         batch: batches of the present epoch already used.
         window: the batch that the present update began with.
         best: the best value so far of the column whose best checkpoint is kept.
+        is_changed: whether settings differ from those of the checkpoint it began at.
         watch: what the guard has seen.
         pending: rows of finished epochs whose losses have not been brought to the host.
         stop_reason: why training ends early, or an empty string.
@@ -69,6 +70,7 @@ class Run:
     batch: int = 0
     window: int = 0
     best: float | None = None
+    is_changed: bool = False
     watch: Watch = field(default_factory=lambda: Watch(Guard()))
     epoch_sum: float = 0.0
     epoch_weight: float = 0.0

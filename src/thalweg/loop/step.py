@@ -123,7 +123,7 @@ class EagerStep:
             penalty.add_gradient_(params, grads)
         norm: Tensor | None = None
         if self.record_norm or self.clip_norm is not None or self.latch is not None:
-            self.norms = _norms(grads)
+            self.norms = _norms(grads, self._ours)
             self.present = params
         if self._ours is not None and scaler is None:
             if self.latch is not None or (self._ours.clip_norm is not None and self._ours.clip_value is None):
@@ -206,7 +206,7 @@ class EagerStep:
         self.loss, self.weight, self.penalty, self.norms, self.skipped = None, 0, None, None, None
 
 
-def _norms(grads: list[Tensor]) -> list[Tensor] | Tensor | None:
+def _norms(grads: list[Tensor], ours: RuleOptimizer | None = None) -> list[Tensor] | Tensor | None:
     """Return the gradients' norms: few as a list, many as one vector, and the total where they are of several kinds."""
     if not grads:
         return None
@@ -215,6 +215,9 @@ def _norms(grads: list[Tensor]) -> list[Tensor] | Tensor | None:
         return total_norm(grads)
     if first.dtype in _HALF or first.is_complex():
         return total_norm(grads)
+    each = None if ours is None else ours.engine.norms(grads)
+    if each is not None:
+        return each
     norms = torch._foreach_norm(grads)
     return list(norms) if len(norms) <= _FEW else torch.stack(norms)
 

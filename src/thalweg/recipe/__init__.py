@@ -12,6 +12,7 @@ from .recipe import Recipe
 from .run import resume, run
 from .sections.train import Train
 from .summary import RunSummary
+from .verify import Verification, verify
 
 __all__ = [
     "NAMES",
@@ -21,6 +22,7 @@ __all__ = [
     "Recipe",
     "RunSummary",
     "Train",
+    "Verification",
     "candidates_of",
     "check_fit",
     "embedded",
@@ -31,5 +33,6 @@ __all__ = [
     "read_embedded",
     "resume",
     "run",
+    "verify",
     "winner_of",
 ]

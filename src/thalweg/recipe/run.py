@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from thalweg.checkpoint import latest
+from thalweg.checkpoint import RunLock, latest
 from thalweg.errors import listing
 from thalweg.loop import read_checkpoint
 
@@ -26,8 +26,15 @@ from .summary import RunSummary
 
 __all__ = ["resume", "run"]
 
-# What may change when a run is gone on with: how long, and how often something is said or kept.
-_MAY_CHANGE = ("epochs", "log_every", "checkpoint_every", "keep", "flush_every")
+# What may change when a run is gone on with: how long, how often something is said or kept, and, with what `fit` calls
+# each change, a few things that make it another training from there on.
+_FREE = ("epochs", "log_every", "checkpoint_every", "keep", "flush_every", "guard")
+_NAMED = {
+    "optimizer.lr": "lr",
+    "train.batch_size": "batch_size",
+    "train.accumulate": "accumulate",
+    "schedule": "schedule",
+}
 
 Started = Callable[[Path], None]
 
@@ -92,6 +99,7 @@ def run(
 def resume(
     directory: Path | str,
     *,
+    expected: Recipe | None = None,
     overrides: Iterable[str] = (),
     verbose: bool = True,
     started: Started | None = None,
@@ -101,20 +109,27 @@ def resume(
 
     Args:
         directory: the run directory.
-        overrides: ``train.epochs=…`` for a longer run; how often lines and checkpoints come. Nothing else can change.
+        expected: the recipe that the run must be of; None: whatever it is of.
+        overrides: ``train.epochs=…`` for a longer run; how often lines and checkpoints come; and ``optimizer.lr=…``,
+            ``train.batch_size=…``, ``train.accumulate=…``, ``schedule.…``, each of which is reported. Nothing else can
+            change.
         verbose, started, names: as for :func:`run`.
 
     Returns:
         The closing numbers; those of before where the run had finished.
 
     Raises:
-        ValueError: the directory holds no run or no checkpoint, or something else than its length was to change.
+        ValueError: the directory holds no run or no checkpoint, or one of another recipe; something was to change that
+            cannot; another process trains in it.
         FileNotFoundError: there is no such directory.
     """
     directory = Path(directory)
     texts = list(overrides)
-    _check_overrides(texts)
+    change = _changes(texts)
+    if expected is not None:
+        _check_same(directory, load(_recipe_of(directory), (), names), expected)
     recipe = load(_recipe_of(directory), texts, names)
+    RunLock(directory).release()  # nothing is touched in a directory that another process trains in
     before = RunSummary.read(directory)
     progress = read_checkpoint(directory)["progress"]
     step, epoch = int(progress["step"]), int(progress["epoch"])
@@ -144,6 +159,7 @@ def resume(
             resume=directory,
             verbose=verbose,
             hooks=[*_hooks(data, verbose), *masks],
+            change=change,
             **recipe.fit_arguments(),
         )
     return closing.close(recipe, learner, data, directory, time.perf_counter() - begun, resumed_at=step)
@@ -169,12 +185,49 @@ def _recipe_of(directory: Path) -> Path:
     return directory / "recipe.toml"
 
 
-def _check_overrides(overrides: Iterable[str]) -> None:
-    known = [f"train.{name}" for name in _MAY_CHANGE]
+def _changes(overrides: Iterable[str]) -> list[str]:
+    """Return what `fit` calls the changes that the overrides make.
+
+    Raises:
+        ValueError: one would change something else.
+    """
+    free = [f"train.{name}" for name in _FREE]
+    named = []
     for text in overrides:
         keys, _ = parse(text)
-        if ".".join(keys) not in known:
+        key = ".".join(keys)
+        name = _NAMED.get(key) or _NAMED.get(keys[0])
+        if name is not None:
+            named.append(name)
+        elif key not in free and not any(key.startswith(f"{one}.") for one in free):
             raise ValueError(
-                f"resume: {text!r} would change the run itself; only {listing(known)} may change when it is gone on "
-                "with, so start a new run."
+                f"resume: {text!r} would change the run itself; only {listing([*free, *_NAMED])} may change when it is "
+                "gone on with, so start a new run."
             )
+    return list(dict.fromkeys(named))
+
+
+def _check_same(directory: Path, own: Recipe, expected: Recipe) -> None:
+    """Raise unless both recipes describe the same training; how long it is and what is said of it apart."""
+    here, there = _flat(expected.to_dict()), _flat(own.to_dict())
+    ignored = ("description", "published", *(f"train.{name}" for name in _FREE))
+    differing = [
+        f"{key} is {here.get(key)!r} in the recipe and {there.get(key)!r} in the run"
+        for key in dict.fromkeys([*there, *here])
+        if here.get(key) != there.get(key) and key not in ignored
+    ]
+    if differing:
+        raise ValueError(
+            f"resume {directory}: the run is one of another recipe: {'; '.join(differing)}. Leave the recipe out to go "
+            "on with the run's own, or start a new run."
+        )
+
+
+def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
