@@ -231,11 +231,13 @@ def _run(
     settings = len({candidate.setting for candidate in candidates})
     deadline = None if minutes is None else begun + 60 * minutes
     total = steps if steps is not None else (1 if epochs is None else epochs) * entry.per_epoch
-    if minutes is not None:
+    store = None if resume is None else Store(Path(resume), race_key(entry, candidates, (by, halving, budget)))
+    kept = None if store is None else store.read()
+    if kept is not None:  # what was timed then decides, not what would be timed now
+        total = int(kept["total"])
+    elif minutes is not None:
         total = _affordable(entry, candidates, halving, 60 * minutes, choice)
     plan = rungs(settings, total, halving)
-    store = None if resume is None else Store(Path(resume), race_key(entry, candidates, total, (by, halving)))
-    kept = None if store is None else store.read()
     lanes = [] if kept is not None else choose_lanes(entry, candidates, range(len(members)), total, choice)
     runner = Runner(entry, members, lanes, plan, by, _marks(entry, total), choice, deadline)
     if kept is not None:

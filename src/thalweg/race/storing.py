@@ -26,9 +26,9 @@ __all__ = ["Store", "race_key", "restore"]
 _EVERY = 60.0  # seconds between two checkpoints
 
 
-def race_key(entry: Entry, candidates: Sequence[Candidate], total: int, settings: Sequence[Any]) -> str:
-    """Return a digest of what decides a race: candidates, length, data, loss, the weights at the start."""
-    digest = hashlib.sha256(repr((total, list(settings), entry.source.n, entry.source.batch_size)).encode())
+def race_key(entry: Entry, candidates: Sequence[Candidate], settings: Sequence[Any]) -> str:
+    """Return a digest of what decides a race: candidates, settings, data, loss, the weights at the start."""
+    digest = hashlib.sha256(repr((list(settings), entry.source.n, entry.source.batch_size)).encode())
     for candidate in candidates:
         digest.update(repr((candidate.setting, candidate.seed, candidate.order)).encode())
     digest.update(repr((entry.loss, entry.penalty)).encode())
@@ -89,6 +89,7 @@ class Store:
         tree = {
             "key": self.key,
             "rung": runner.rung,
+            "total": runner.plan[-1].step,
             "notes": list(runner.choice.notes),
             "lanes": lanes,
             "members": members,
