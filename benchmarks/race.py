@@ -312,8 +312,9 @@ def run_halving() -> None:
     emit(compare("64 candidates over 4 rules, digits, successive halving: to the same best validation loss", times,
                  ours="race", peer="optuna", peer_name=name, target=1 / 8))  # fmt: skip
     say(
-        f"halving: best validation loss ours {best['ours']:.4f}; Optuna came there in {best['reached']:.0f} of {len(runs)} "
-        f"studies, the last one with {best['trials']:.0f} trials and {best['optuna']:.4f}; {per_epoch} updates per epoch"
+        f"halving: best validation loss ours {best['ours']:.4f}; Optuna came there in {best['reached']:.0f} of "
+        f"{len(runs)} studies, the last one with {best['trials']:.0f} trials and {best['optuna']:.4f}; {per_epoch} updates "
+        "per epoch"
     )
 
 

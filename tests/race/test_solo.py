@@ -97,9 +97,9 @@ def test_dropout_is_the_same_stacked_and_alone(kind: str, update: str) -> None:
 def test_float32_where_a_solo_run_is_itself_stable(capsys: pytest.CaptureFixture[str]) -> None:
     """Compared where a run whose weights are moved by 1e-7 stays within 1e-4 of itself; the others are counted."""
     data = rows(dtype=torch.float32)
-    rates = tw.race.log(1e-4, 1.0, 9)
+    rates = tw.race.log(1e-4, 1.0, 7)
     chaotic, compared = [], 0
-    for name in ("sgd", "adamw", "lion", "rmsprop"):
+    for name in ("sgd", "adamw", "rmsprop"):
         candidates = [Candidate({"name": name, "lr": rate}) for rate in rates]
         model = mlp(dtype=torch.float32)
         moved = mlp(dtype=torch.float32)
@@ -121,4 +121,4 @@ def test_float32_where_a_solo_run_is_itself_stable(capsys: pytest.CaptureFixture
             assert furthest(found.module(number), module) < 1e-4, str(candidate)
     with capsys.disabled():
         print(f"\nfloat32: {compared} members equal their solo runs; chaotic, not compared: {len(chaotic)} {chaotic}")
-    assert compared >= 18, chaotic
+    assert compared >= 12, chaotic
