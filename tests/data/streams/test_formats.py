@@ -22,8 +22,8 @@ from thalweg.data import stream
 
 ROWS = 2003
 VALUES = np.random.default_rng(0).normal(size=(ROWS, 4)).astype(np.float32)
-KINDS = ["npy", "parquet", "feather", "lz4.feather", "arrows", "csv"]
-FULL = {"npy", "feather", "arrows"}
+KINDS = ["npy", "parquet", "plain.parquet", "zstd.parquet", "feather", "lz4.feather", "arrows", "csv"]
+FULL = {"npy", "plain.parquet", "feather", "arrows"}
 
 
 def table() -> pa.Table:
@@ -37,6 +37,11 @@ def write(folder: Path, kind: str, data: pa.Table, name: str = "rows") -> str:
         np.save(path, np.stack([np.asarray(column) for column in data.columns], axis=1).astype(np.float32))
     elif kind == "parquet":
         pq.write_table(data, path, row_group_size=300)
+    elif kind.endswith(".parquet"):
+        compression = {"plain": "none", "zstd": "zstd"}[kind.split(".")[0]]
+        pq.write_table(
+            data, path, row_group_size=900, compression=compression, use_dictionary=False, data_page_size=400
+        )
     elif kind == "feather":
         pyarrow.feather.write_feather(data, path, compression="uncompressed", chunksize=250)
     elif kind == "lz4.feather":
@@ -77,6 +82,24 @@ def test_every_row_arrives_once_in_every_order(tmp_path: Path, kind: str, shuffl
             make(path, kind, shuffle=shuffle)
         return
     check(make(path, kind, shuffle=shuffle))
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd", "gzip"])
+def test_plain_pages_need_no_decoder(tmp_path: Path, compression: str, version: str) -> None:
+    data = (
+        table()
+        .append_column("d", pa.array(np.arange(ROWS) * 0.5))
+        .append_column("i", pa.array(range(ROWS), pa.int32()))
+    )
+    settings: dict[str, Any] = {"use_dictionary": False, "data_page_version": version, "data_page_size": 1000}
+    pq.write_table(data, tmp_path / "a.parquet", compression=compression, row_group_size=600, **settings)
+    source = make(tmp_path / "a.parquet", "parquet", columns=["row", "c0", "c1", "c2", "d", "i"], shuffle=False)
+    assert all(source.table.parts[0].plain)
+    x = torch.cat([batch[0] for batch in source.batches(0)])
+    np.testing.assert_array_equal(x[:, 1:4].numpy(), VALUES[:, :3])
+    np.testing.assert_array_equal(x[:, 4].numpy(), np.arange(ROWS) * 0.5)
+    np.testing.assert_array_equal(x[:, 5].numpy(), np.arange(ROWS))
 
 
 @pytest.mark.parametrize("kind", ["npy", "parquet", "feather", "csv"])
@@ -191,7 +214,7 @@ def test_other_types_are_refused_by_name(tmp_path: Path, column: pa.Array) -> No
 @pytest.mark.parametrize("kind", ["parquet", "feather", "csv"])
 def test_targets_of_integers_are_classes(tmp_path: Path, kind: str) -> None:
     _, y = next(stream(write(tmp_path, kind, table()), target="kind", columns=["c0"], shuffle=False).batches(0))
-    assert y.dtype == (torch.float32 if kind == "csv" else torch.int64)
+    assert y.dtype == torch.int64
     assert y[:4].tolist() == [0, 1, 2, 0]
 
 

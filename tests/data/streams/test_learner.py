@@ -39,7 +39,7 @@ def test_fit_from_a_stream_is_fit_from_memory_in_the_same_order(path: str, shuff
     values = torch.from_numpy(np.load(path))[order]
     remembered = learner()
     remembered.fit(
-        (values[:, :5].contiguous(), values[:, 5].contiguous()), 1, batch_size=64, shuffle=False, verbose=False
+        (values[:, :5].contiguous(), values[:, 5].contiguous()), epochs=1, batch_size=64, shuffle=False, verbose=False
     )
     assert torch.equal(weights(streamed), weights(remembered))
 
@@ -74,12 +74,20 @@ def test_a_learner_goes_on_in_the_middle_of_an_epoch_bit_for_bit(
 
 def test_a_learner_refuses_to_go_on_with_other_files(path: str, tmp_path: Path) -> None:
     learner().fit(
-        tw.data.stream(path, target=-1, batch_size=64), 2, verbose=False, run_dir=tmp_path / "run", hooks=[Stop(3)]
+        tw.data.stream(path, target=-1, batch_size=64),
+        epochs=2,
+        verbose=False,
+        run_dir=tmp_path / "run",
+        hooks=[Stop(3)],
     )
     np.save(path, np.load(path)[::-1].copy())
     with pytest.raises(ValueError, match="the files have changed since the state was saved"):
         learner().fit(
-            tw.data.stream(path, target=-1, batch_size=64), 2, verbose=False, resume=tmp_path / "run", hooks=[Stop(3)]
+            tw.data.stream(path, target=-1, batch_size=64),
+            epochs=2,
+            verbose=False,
+            resume=tmp_path / "run",
+            hooks=[Stop(3)],
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .columns import Chosen, fill
+from .columns import Chosen, fill, refuse_null, to_numbers
 from .files import WHO, File
 from .rows import Rows, cut
 from .table import Part, PartReader
@@ -42,7 +42,7 @@ class ArrowPart(Part):
     is_seekable = False
     block_bytes = 1 << 20
     unit_name = "unit"
-    units: NDArray[np.int64]
+    bounds: NDArray[np.int64]
 
     def __init__(self, file: File, chosen: Chosen, condition: Any) -> None:
         self.file = file
@@ -53,8 +53,14 @@ class ArrowPart(Part):
 
     def count(self, sizes: list[int]) -> None:
         """Take up the rows of every unit."""
-        self.units = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        self.n = int(self.units[-1])
+        self.bounds = self.units = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        self.n = int(self.bounds[-1])
+
+    def seekable(self) -> None:
+        """Say that the units are views of a mapped file, so that blocks need not be whole units."""
+        self.is_seekable = True
+        self.units = None
+        self.block_bytes = 512 << 10
 
     @abstractmethod
     def batches(self, unit: int, opened: Any) -> Iterator[Any]:
@@ -69,14 +75,16 @@ class ArrowPart(Part):
 
     def damaged(self, unit: int | None, error: Exception) -> ValueError:
         """Return the error for what Arrow could not read."""
-        where = "" if unit is None else f", {self.unit_name} {unit} of {len(self.units) - 1}"
+        where = "" if unit is None else f", {self.unit_name} {unit} of {len(self.bounds) - 1}"
         return damaged(self.file, where, error)
 
     def sizes_by_reading(self, units: int) -> list[int]:
         """Return the rows of every unit under the condition, by reading them."""
-        self.count([0] * units)
-        opened = self.opened()
-        return [sum(batch.num_rows for batch in self.batches(unit, opened)) for unit in range(units)]
+        opened, sizes = self.opened(), [0] * units
+        for unit in range(units):
+            self.count(sizes)  # messages count rows from what is known by now
+            sizes[unit] = sum(batch.num_rows for batch in self.batches(unit, opened))
+        return sizes
 
 
 def damaged(file: File, where: str, error: Exception) -> ValueError:
@@ -94,10 +102,12 @@ class ArrowReader(PartReader):
     def __init__(self, part: ArrowPart) -> None:
         self._part = part
         self._opened = part.opened()
-        self._row = -1  # of the first row of `_batch` that was not read yet
+        self._row = -1  # of the first row that was not read yet
+        self._used = 0  # rows of `_batch` that were read
         self._unit = -1
         self._stream: Iterator[Any] = iter(())
         self._batch: Any = None
+        self._columns: list[NDArray[Any]] | None = None
 
     def read(self, start: int, stop: int, into: Rows) -> None:
         import pyarrow as pa
@@ -112,12 +122,10 @@ class ArrowReader(PartReader):
             self._seek(start)
         done = 0
         while start < stop:
-            batch = self._next()
-            count = min(stop - start, batch.num_rows)
-            some = batch.slice(0, count)
-            columns = list(zip(self._part.chosen.names, some.columns, strict=True))
-            fill(columns, cut(into, done, done + count), start, self._place)
-            self._batch = batch.slice(count) if count < batch.num_rows else None
+            count = min(stop - start, self._next())
+            first = self._used
+            fill([column[first : first + count] for column in self._numbers()], cut(into, done, done + count))
+            self._used += count
             start, done = start + count, done + count
             self._row = start
 
@@ -125,30 +133,43 @@ class ArrowReader(PartReader):
         return f"row {row} of {self._part.name}"
 
     def _seek(self, row: int) -> None:
-        self._unit = int(np.searchsorted(self._part.units, row, side="right")) - 1
-        self._stream, self._batch = self._part.batches(self._unit, self._opened), None
-        self._row = int(self._part.units[self._unit])
+        self._unit = int(np.searchsorted(self._part.bounds, row, side="right")) - 1
+        self._stream = self._part.batches(self._unit, self._opened)
+        self._take_up(None)
+        self._row = int(self._part.bounds[self._unit])
         while self._row < row:
-            batch = self._next()
-            count = min(row - self._row, batch.num_rows)
-            self._batch = batch.slice(count) if count < batch.num_rows else None
+            count = min(row - self._row, self._next())
+            self._used += count
             self._row += count
 
-    def _next(self) -> Any:
-        """Return the rows that come next, at least one."""
-        while self._batch is None or not self._batch.num_rows:
-            self._batch = next(self._stream, None)
+    def _take_up(self, batch: Any) -> None:
+        self._batch, self._columns, self._used = batch, None, 0
+
+    def _numbers(self) -> list[NDArray[Any]]:
+        """Return the columns of the present batch as NumPy arrays, made once."""
+        if self._columns is None:
+            start = self._row - self._used
+            for name, column in zip(self._part.chosen.names, self._batch.columns, strict=True):
+                refuse_null(column, name, start, self._place)
+            self._columns = [to_numbers(column) for column in self._batch.columns]
+        return self._columns
+
+    def _next(self) -> int:
+        """Return how many rows are left of the present batch, at least one."""
+        while self._batch is None or self._used == self._batch.num_rows:
+            self._take_up(next(self._stream, None))
             if self._batch is None:
-                if self._row != self._part.units[self._unit + 1]:
+                if self._row != self._part.bounds[self._unit + 1]:
                     raise ValueError(
                         f"{WHO}: {self._part.name}, {self._part.unit_name} {self._unit} ends after "
-                        f"{self._row - self._part.units[self._unit]} rows, although it had "
-                        f"{self._part.units[self._unit + 1] - self._part.units[self._unit]} when the stream was made; "
+                        f"{self._row - self._part.bounds[self._unit]} rows, although it had "
+                        f"{self._part.bounds[self._unit + 1] - self._part.bounds[self._unit]} when the stream was made; "
                         "the file has changed: make the stream again."
                     )
                 self._unit += 1
                 self._stream = self._part.batches(self._unit, self._opened)
-        return self._batch
+        return int(self._batch.num_rows - self._used)
 
     def close(self) -> None:
-        self._stream, self._batch, self._opened = iter(()), None, None
+        self._stream, self._opened = iter(()), None
+        self._take_up(None)

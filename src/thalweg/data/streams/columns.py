@@ -170,24 +170,11 @@ def to_numbers(array: Any) -> NDArray[Any]:
     return numbers
 
 
-def fill(columns: Sequence[tuple[str, Any]], into: Rows, start: int, place: Callable[[int], str]) -> None:
-    """Copy Arrow *columns* (x, y, w in this order) to the rows of *into*.
-
-    Args:
-        columns: (name, array without chunks), equally long.
-        into: as many rows.
-        start: the row of the first, for messages.
-        place: row → ``row 7 of FILE``.
-
-    Raises:
-        ValueError: a null.
-    """
-    for name, column in columns:
-        refuse_null(column, name, start, place)
-    numbers = [to_numbers(column) for _, column in columns]
+def fill(numbers: Sequence[NDArray[Any]], into: Rows) -> None:
+    """Copy columns of numbers (x, y, w in this order) to the rows of *into*, as many as each column has."""
     width = into.x.shape[1]
     _transpose(numbers[:width], into.x)
-    rest = numbers[width:]
+    rest = list(numbers[width:])
     if into.y is not None:
         if into.y.ndim == 1:
             into.y[...] = rest.pop(0)

@@ -59,10 +59,7 @@ def _ends(file: File) -> Iterator[NDArray[np.int64]]:
                 yield newlines + (offset + 1)
             quotes, offset, last = quotes + len(marks), offset + len(text), int(text[-1])
     if quotes % 2:
-        raise ValueError(
-            f"{WHO}: {file.path} ends inside quotes ({quotes} quotation marks in all), so that a closing one is "
-            "missing somewhere; check how it was written."
-        )
+        raise _unclosed(file, quotes)
     if last != _NEWLINE:
         yield np.array([offset], np.int64)
 
@@ -98,6 +95,13 @@ def _index(file: File) -> _Index:
     return found
 
 
+def _unclosed(file: File, quotes: int) -> ValueError:
+    return ValueError(
+        f"{WHO}: {file.path} ends inside quotes ({quotes} quotation marks in all), so that a closing one is missing "
+        "somewhere; check how it was written."
+    )
+
+
 def _empty(file: File) -> ValueError:
     return ValueError(f"{WHO}: {file.path} ({file.size} bytes) has no rows below its line of names; leave it out.")
 
@@ -115,9 +119,12 @@ def csv_schema(file: File) -> Any:
         inside = np.searchsorted(np.flatnonzero(array == _QUOTE), newlines) % 2
         newlines = newlines[inside == 0]
         text = text[: int(newlines[-1]) + 1] if newlines.size else text
-    if not text.strip():
+    elif text.count(b'"') % 2:
+        raise _unclosed(file, text.count(b'"'))
+    table = _parse(file, text, None, None, 0) if text.strip() else None
+    if table is None or not table.num_rows:
         raise _empty(file)
-    return _parse(file, text, None, None, 0).schema
+    return table.schema
 
 
 def _text(file: File, start: int, stop: int) -> bytes:
@@ -185,15 +192,19 @@ class CsvPart(ArrowPart):
     def __init__(self, file: File, chosen: Chosen, condition: Any, schema: Any) -> None:
         super().__init__(file, chosen, condition)
         self.names = list(schema.names)
-        self.types = {field.name: _numeric(field.type) for field in schema}
+        self.types = {
+            field.name: field.type if field.name in chosen.targets else _numeric(field.type) for field in schema
+        }
         index = _index(file)
         self.cuts = index.cuts
+        self._lines = np.cumsum([0, *index.lines]).tolist()
         exact = not index.has_blank and condition is None
         self.count(index.lines if exact else self.sizes_by_reading(len(index.lines)))
 
     def batches(self, unit: int, opened: Any) -> Iterator[Any]:
         text = _text(self.file, self.cuts[unit], self.cuts[unit + 1])
-        table = _parse(self.file, text, self.names, self.types, int(self.units[unit]))
+        first = int(self.bounds[unit]) if self.condition is None else self._lines[unit]
+        table = _parse(self.file, text, self.names, self.types, first)
         if self.condition is not None:
             table = table.filter(self.condition)
         yield from table.select(self.chosen.names).combine_chunks().to_batches()

@@ -8,40 +8,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrow_part import ArrowPart, ArrowReader
-from .columns import refuse_null, to_numbers
-from .rows import Rows
+from .columns import fill, refuse_null, to_numbers
+from .rows import Rows, cut
 
 __all__ = ["GatheringReader"]
 
 
 class GatheringReader(ArrowReader):
-    """Reads units, and single rows where the units are views of a mapped file."""
+    """Reads units; where they are views of a mapped file, any rows of them, without decoding what lies before."""
 
     def __init__(self, part: ArrowPart) -> None:
         super().__init__(part)
-        self._columns: dict[int, list[NDArray[Any]]] = {}
+        self._pieces: dict[int, tuple[NDArray[np.int64], list[list[NDArray[Any]]]]] = {}
+
+    def _of_unit(self, unit: int) -> tuple[NDArray[np.int64], list[list[NDArray[Any]]]]:
+        """Return the first row of every piece of a unit, and its columns; views, so that keeping them costs nothing."""
+        if unit not in self._pieces:
+            row, starts, pieces = int(self._part.bounds[unit]), [], []
+            for batch in self._part.batches(unit, self._opened):
+                for name, column in zip(self._part.chosen.names, batch.columns, strict=True):
+                    refuse_null(column, name, row, self._place)
+                starts.append(row)
+                pieces.append([to_numbers(column) for column in batch.columns])
+                row += batch.num_rows
+            self._pieces[unit] = np.array(starts), pieces
+        return self._pieces[unit]
+
+    def _read(self, start: int, stop: int, into: Rows) -> None:
+        if not self._part.is_seekable:
+            super()._read(start, stop, into)
+            return
+        done, total = 0, stop - start
+        while done < total:
+            row = start + done
+            starts, pieces = self._of_unit(int(np.searchsorted(self._part.bounds, row, side="right")) - 1)
+            number = int(np.searchsorted(starts, row, side="right")) - 1
+            first = row - int(starts[number])
+            count = min(total - done, len(pieces[number][0]) - first)
+            fill([column[first : first + count] for column in pieces[number]], cut(into, done, done + count))
+            done += count
 
     def gather(self, rows: NDArray[np.int64], into: Rows) -> None:
-        units = np.searchsorted(self._part.units, rows, side="right") - 1
         targets = [*into.x.T]
         if into.y is not None:
             targets.extend([into.y] if into.y.ndim == 1 else into.y.T)
         if into.w is not None:
             targets.append(into.w)
+        units = np.searchsorted(self._part.bounds, rows, side="right") - 1
         for unit in np.unique(units).tolist():
             places = np.flatnonzero(units == unit)
-            local = rows[places] - self._part.units[unit]
-            for column, target in zip(self._numbers(unit), targets, strict=True):
-                target[places] = column[local]
-
-    def _numbers(self, unit: int) -> list[NDArray[Any]]:
-        if unit not in self._columns:
-            import pyarrow as pa
-
-            table = pa.Table.from_batches(list(self._part.batches(unit, self._opened)))
-            found = []
-            for name, column in zip(self._part.chosen.names, table.columns, strict=True):
-                refuse_null(column, name, int(self._part.units[unit]), self._place)
-                found.append(to_numbers(column.combine_chunks()))
-            self._columns[unit] = found
-        return self._columns[unit]
+            starts, pieces = self._of_unit(unit)
+            numbers = np.searchsorted(starts, rows[places], side="right") - 1
+            for number in np.unique(numbers).tolist():
+                some = places[numbers == number]
+                local = rows[some] - starts[number]
+                for column, target in zip(pieces[number], targets, strict=True):
+                    target[some] = column[local]

@@ -79,7 +79,8 @@ class IpcPart(ArrowPart):
             raise damaged(file, f", record batch {number} of {opened.count}", error) from None
         self.count(sizes)
         # Columns of plain numbers in an uncompressed local file: NumPy looks at them where they lie.
-        self.is_seekable = file.is_local and condition is None and all(map(_lies_there, sample(opened, chosen)))
+        if file.is_local and condition is None and opened.count and all(map(_lies_there, _sample(opened, chosen))):
+            self.seekable()
 
     def open(self) -> PartReader:
         return GatheringReader(self)
@@ -98,9 +99,10 @@ class IpcPart(ArrowPart):
             yield batch.select(self.chosen.names)
 
 
-def sample(opened: _Batches, chosen: Chosen) -> list[Any]:
+def _sample(opened: _Batches, chosen: Chosen) -> list[Any]:
     """Return the chosen columns of the first record batch."""
-    return opened[0].select(chosen.names).columns if opened.count else []
+    columns: list[Any] = opened[0].select(chosen.names).columns
+    return columns
 
 
 def _lies_there(column: Any) -> bool:

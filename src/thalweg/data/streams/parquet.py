@@ -54,14 +54,18 @@ class ParquetPart(ArrowPart):
             fragment = self.opened()
             sizes = [group.num_rows for group in fragment.row_groups]
             if condition is not None:
-                sizes = [fragment.subset(row_group_ids=[g]).count_rows(filter=condition) for g in range(len(sizes))]
+                sizes = [
+                    fragment.subset(row_group_ids=[g]).count_rows(filter=condition, schema=self.schema)
+                    for g in range(len(sizes))
+                ]
         except (pa.ArrowException, OSError) as error:
             raise damaged(file, "", error) from None
         self.count(sizes)
         pages = self._plain_pages(fragment) if file.is_local and condition is None else None
         units = range(len(sizes))
         self.plain = [pages is not None and pages.is_plain(unit) for unit in units]
-        self.is_seekable = pages is not None and all(self.plain) and all(map(pages.is_uncompressed, units))
+        if pages is not None and self.n and all(self.plain) and all(map(pages.is_uncompressed, units)):
+            self.seekable()
 
     def _plain_pages(self, fragment: Any) -> PlainPages:
         return PlainPages(self.file, fragment.metadata, self.chosen.names)
