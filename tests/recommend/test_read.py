@@ -58,7 +58,9 @@ def test_tables_with_names(tmp_path: Path, ending: str) -> None:
         pa.parquet.write_table(pa.table({"who": [1, 2], "what": ["a", "b"], "stars": [3.0, 4.0]}), path)
     else:
         mark = "," if ending == "csv" else "\t"
-        path.write_text("\n".join(mark.join(row) for row in (("who", "what", "stars"), ("1", "a", "3"), ("2", "b", "4"))))
+        path.write_text(
+            "\n".join(mark.join(row) for row in (("who", "what", "stars"), ("1", "a", "3"), ("2", "b", "4")))
+        )
     found = read_ratings(path, user="who", item="what")
     assert isinstance(found, Ratings)
     assert found.values.tolist() == [3.0, 4.0]
@@ -83,7 +85,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, name: str, text: str, said: s
 
 def test_another_encoding(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_bytes("user,item,rating\nRené,1,3\n".encode("latin-1"))
-    with pytest.raises(ValueError, match="is not written in utf-8 .*; save it as UTF-8"):
+    with pytest.raises(ValueError, match=r"is not written in utf-8 .*; save it as UTF-8"):
         read_ratings(tmp_path / "r.csv")
 
 
@@ -96,7 +98,7 @@ def test_a_column_by_a_wrong_name(tmp_path: Path) -> None:
 def test_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="is not there"):
         read_ratings(tmp_path / "no.csv")
-    with pytest.raises(FileNotFoundError, match="holds no u.data, ratings.csv or"):
+    with pytest.raises(FileNotFoundError, match=r"holds no u\.data, ratings\.csv or"):
         read_ratings(tmp_path)
     (tmp_path / "u.data").write_text(DATA)
     with pytest.raises(ValueError, match="has no line of names, so that user cannot be chosen"):

@@ -54,6 +54,8 @@ def close(
     )
     write_text(directory / "summary.json", json.dumps(summary.to_dict(), indent=2) + "\n")
     write_figures(history, directory / "figures")
+    if data.describe is not None:
+        data.describe(learner.module, directory)
     report.build(directory)
     return summary
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from thalweg import data, loss, optim, schedule
 from thalweg.errors import did_you_mean, listing
+from thalweg.recommend import DotProduct, NeuralRecommender, movielens_pairs
 
 from .importing import import_object
 from .language import characters, tinyshakespeare, translation
@@ -91,11 +92,19 @@ NAMES = Names(
             "convnet": ConvNet,
             "decoder": Decoder,
             "encoder-decoder": EncoderDecoder,
+            "dot-product": DotProduct,
+            "neural-recommender": NeuralRecommender,
         },
     ),
     data=NameTable(
         "data set",
-        {**data.NAMES, "characters": characters, "tinyshakespeare": tinyshakespeare, "translation": translation},
+        {
+            **data.NAMES,
+            "characters": characters,
+            "tinyshakespeare": tinyshakespeare,
+            "translation": translation,
+            "movielens": movielens_pairs,
+        },
     ),
     optimizer=NameTable("optimizer", optim.NAMES, optim.ALIASES),
     schedule=NameTable("schedule", schedule.NAMES),

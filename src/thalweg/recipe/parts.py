@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -25,6 +26,8 @@ class Parts:
         image_shape: (channels, height, width) of a row that is an image.
         scaling: (mean, standard deviation) of the training rows, each **(p,)**, where the features were standardized.
         show: (model, epoch) → text: what the model makes of these data, shown after each epoch; None: nothing.
+        describe: (model, run directory): writes what the trained model has learnt of these data into the run's
+            figures; None: nothing.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Parts:
     image_shape: tuple[int, int, int] | None = None
     scaling: tuple[Any, Any] | None = None
     show: Callable[[nn.Module, int], str] | None = None
+    describe: Callable[[nn.Module, Path], None] | None = None
 
     def __str__(self) -> str:
         words = []
@@ -75,6 +79,7 @@ def as_parts(made: Any, name: str, place: str) -> Parts:
             tuple(getattr(made, "classes", ())),
             tuple(getattr(made, "feature_names", ())),
             getattr(made, "image_shape", None),
+            describe=getattr(made, "describe", None),
             show=getattr(made, "show", None),
         )
     if isinstance(made, tuple) and len(made) in (2, 3) and not any(hasattr(part, "shape") for part in made):

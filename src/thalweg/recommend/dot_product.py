@@ -11,7 +11,7 @@ from thalweg.errors import check_number
 
 from .fused import fused_ratings, plain_ratings
 
-__all__ = ["DotProduct", "check_counts", "check_range"]
+__all__ = ["DotProduct", "as_range", "check_counts", "check_range"]
 
 Range = tuple[float, float]
 
@@ -58,7 +58,7 @@ class DotProduct(nn.Module):
         n_users: int,
         n_items: int,
         n_factors: int = 40,
-        y_range: Range | None = (0.0, 5.5),
+        y_range: Sequence[float] | None = (0.0, 5.5),
         *,
         offset: float = 0.0,
         members: int = 1,
@@ -72,7 +72,7 @@ class DotProduct(nn.Module):
         check_counts(who, n_users=n_users, n_items=n_items, n_factors=n_factors, members=members)
         check_range(who, y_range)
         check_number(who, "std", std, low=0.0, low_open=True)
-        self.n_factors, self.members, self.y_range = n_factors, members, y_range
+        self.n_factors, self.members, self.y_range = n_factors, members, as_range(y_range)
         self.user_factors = nn.Embedding(n_users, members * n_factors)
         self.item_factors = nn.Embedding(n_items, members * n_factors)
         self.user_bias = nn.Embedding(n_users, members)
@@ -177,7 +177,12 @@ def check_counts(who: str, **counts: int) -> None:
         check_number(who, name, value, low=1)
 
 
-def check_range(who: str, y_range: Range | None) -> None:
+def as_range(y_range: Sequence[float] | None) -> Range | None:
+    """Return a checked range as a pair."""
+    return None if y_range is None else (float(y_range[0]), float(y_range[1]))
+
+
+def check_range(who: str, y_range: Sequence[float] | None) -> None:
     """Raise unless *y_range* is None or a pair (low, high), low < high."""
     if y_range is None:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ class HistoryDotProduct(DotProduct):
         n_users: int,
         n_items: int,
         n_factors: int = 40,
-        y_range: tuple[float, float] | None = (0.0, 5.5),
+        y_range: Sequence[float] | None = (0.0, 5.5),
         *,
         seen: Tensor,
         both: bool = True,
@@ -89,7 +90,12 @@ class HistoryDotProduct(DotProduct):
         # A user's history is summed once per batch, however many of the batch's ratings are hers.
         unique, inverse = torch.unique(rows, return_inverse=True)
         places, offsets, counts = ragged_rows(ends, unique)
-        sums = F.embedding_bag(rated[places], table.weight, offsets, mode="sum")
+        if isinstance(table.weight, nn.Parameter):
+            sums = F.embedding_bag(rated[places], table.weight, offsets, mode="sum")
+        else:  # under functional_call, perhaps of many members at once, for which embedding_bag has no rule
+            owner = torch.repeat_interleave(torch.arange(len(unique), device=rows.device), counts)
+            empty = table.weight.new_zeros(len(unique), table.weight.shape[1])
+            sums = empty.index_add(0, owner, table.weight[rated[places]])
         shared = (sums * counts.clamp(min=1).to(sums.dtype).rsqrt().unsqueeze(1))[inverse]
         factors, bias = own
         return factors + shared[:, : -self.members], bias + shared[:, -self.members :]

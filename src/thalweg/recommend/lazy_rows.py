@@ -77,7 +77,7 @@ class LazyRows(Hook):
         optimizer = run.optimizer
         assert isinstance(optimizer, RuleOptimizer)
         parts = split(batch)
-        pairs = parts.args[0]
+        pairs = parts.args[0].long()
         seen = [torch.unique(pairs[:, column], return_inverse=True) for column in range(pairs.shape[1])]
         local = torch.stack([inverse for _, inverse in seen], dim=1)
         params = dict(run.module.named_parameters())

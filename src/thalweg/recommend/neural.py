@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from thalweg.errors import check_number
 
-from .dot_product import check_counts, check_range
+from .dot_product import as_range, check_counts, check_range
 
 __all__ = ["NeuralRecommender", "embedding_size"]
 
@@ -58,7 +58,7 @@ class NeuralRecommender(nn.Module):
         self,
         n_users: int,
         n_items: int,
-        y_range: tuple[float, float] | None = (0.0, 5.5),
+        y_range: Sequence[float] | None = (0.0, 5.5),
         *,
         emb_szs: Sequence[int] | None = None,
         layers: Sequence[int] = (100,),
@@ -82,7 +82,7 @@ class NeuralRecommender(nn.Module):
         check_range(who, y_range)
         for name, value in (("dropout", dropout), ("embed_p", embed_p)):
             check_number(who, name, value, low=0.0, high=1.0, high_open=True)
-        self.members, self.y_range = members, y_range
+        self.members, self.y_range = members, as_range(y_range)
         self.user_factors = nn.Embedding(n_users, members * sizes[0])
         self.item_factors = nn.Embedding(n_items, members * sizes[1])
         self.user_bias, self.item_bias = nn.Embedding(n_users, members), nn.Embedding(n_items, members)
