@@ -313,8 +313,8 @@ def run_halving() -> None:
                  ours="race", peer="optuna", peer_name=name, target=1 / 8))  # fmt: skip
     say(
         f"halving: best validation loss ours {best['ours']:.4f}; Optuna came there in {best['reached']:.0f} of "
-        f"{len(runs)} studies, the last one with {best['trials']:.0f} trials and {best['optuna']:.4f}; {per_epoch} updates "
-        "per epoch"
+        f"{len(runs)} studies, the last one with {best['trials']:.0f} trials and {best['optuna']:.4f}; {per_epoch} "
+        "updates per epoch"
     )
 
 
