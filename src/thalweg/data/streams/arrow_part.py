@@ -58,7 +58,7 @@ class ArrowPart(Part):
 
     def seekable(self) -> None:
         """Say that the units are views of a mapped file, so that blocks need not be whole units."""
-        self.is_seekable = True
+        self.is_seekable = self.is_mapped = True
         self.units = None
         self.block_bytes = 512 << 10
 
@@ -160,11 +160,11 @@ class ArrowReader(PartReader):
             self._take_up(next(self._stream, None))
             if self._batch is None:
                 if self._row != self._part.bounds[self._unit + 1]:
+                    first, past = self._part.bounds[self._unit : self._unit + 2]
                     raise ValueError(
-                        f"{WHO}: {self._part.name}, {self._part.unit_name} {self._unit} ends after "
-                        f"{self._row - self._part.bounds[self._unit]} rows, although it had "
-                        f"{self._part.bounds[self._unit + 1] - self._part.bounds[self._unit]} when the stream was made; "
-                        "the file has changed: make the stream again."
+                        f"{WHO}: {self._part.name}, {self._part.unit_name} {self._unit} ends after {self._row - first} "
+                        f"rows, although it had {past - first} when the stream was made; the file has changed: make "
+                        "the stream again."
                     )
                 self._unit += 1
                 self._stream = self._part.batches(self._unit, self._opened)

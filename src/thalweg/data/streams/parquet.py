@@ -54,10 +54,7 @@ class ParquetPart(ArrowPart):
             fragment = self.opened()
             sizes = [group.num_rows for group in fragment.row_groups]
             if condition is not None:
-                sizes = [
-                    fragment.subset(row_group_ids=[g]).count_rows(filter=condition, schema=self.schema)
-                    for g in range(len(sizes))
-                ]
+                sizes = [self._scanner(fragment, unit, []).count_rows() for unit in range(len(sizes))]
         except (pa.ArrowException, OSError) as error:
             raise damaged(file, "", error) from None
         self.count(sizes)
@@ -78,21 +75,22 @@ class ParquetPart(ArrowPart):
         return fragment
 
     def batches(self, unit: int, opened: Any) -> Iterator[Any]:
-        import pyarrow.dataset as dataset
-
         if self.plain[unit]:
             table = self._plain_pages(opened).group(unit)
             if table is not None:
                 yield from table.to_batches()
                 return
-        group = opened.subset(row_group_ids=[unit])
-        scanner = dataset.Scanner.from_fragment(
-            group,
+        yield from self._scanner(opened, unit, self.chosen.names).to_batches()
+
+    def _scanner(self, fragment: Any, unit: int, names: list[str]) -> Any:
+        import pyarrow.dataset as dataset
+
+        return dataset.Scanner.from_fragment(
+            fragment.subset(row_group_ids=[unit]),
             schema=self.schema,
-            columns=self.chosen.names,
+            columns=names,
             filter=self.condition,
             batch_size=_ROWS_AT_ONCE,
             batch_readahead=1,
             fragment_readahead=1,
         )
-        yield from scanner.to_batches()

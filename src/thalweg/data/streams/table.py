@@ -26,7 +26,7 @@ class Part(ABC):
         units: the bounds of what must be decoded as a whole (row groups, record batches), from 0 to n; None where
             any row can be reached at once.
         is_seekable: whether single rows can be gathered.
-        is_mapped: whether the rows lie as such in mapped memory, so that small blocks are as fast as large ones.
+        is_mapped: whether the values lie in mapped memory, so that reading is copying and needs no thread.
         block_bytes: from which size on a block is read at full speed.
         identity: what must be the same when a run is resumed.
     """
@@ -126,7 +126,7 @@ class RowTable:
 
     @property
     def is_mapped(self) -> bool:
-        """Whether the rows lie as such in mapped memory."""
+        """Whether the values lie in mapped memory, in every part."""
         return all(part.is_mapped for part in self.parts)
 
     @property
