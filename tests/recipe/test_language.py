@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,8 @@ def test_a_run_shows_samples_and_the_published_figure(
     assert json.loads((tmp_path / "run" / "plan.json").read_text())["logits"].startswith("made: of fewer than")
 
 
+# a longer run is said to be one, which is what is wanted here
+@pytest.mark.filterwarnings("ignore:resume at step:UserWarning")
 def test_a_run_that_is_gone_on_with_ends_alike(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_pictures(monkeypatch)
     straight = run(small(text), tmp_path / "straight", verbose=False)
@@ -229,6 +232,7 @@ def test_one_override_takes_adafactor(dictionary: str) -> None:
     recipe = load("translate", ["optimizer=adafactor", f"data.file={dictionary}", "data.valid=2", "data.vocabulary=80"])
     learner, _ = recipe.build()
     assert type(learner.rule).__name__ == "Adafactor"
+    assert load(tomllib.loads(recipe.to_toml())).optimizer == recipe.optimizer
 
 
 def test_what_is_published_is_of_one_size() -> None:

@@ -11,9 +11,9 @@ from thalweg.data import MemorySource, Source, Split, split
 from thalweg.loop import Precision, eval_mode
 from thalweg.loss import Loss
 from thalweg.metric import is_token_loss
-from thalweg.objective import Inputs, logits_of
+from thalweg.objective import Inputs, follow_model, logits_of
 
-from .tokens import example, follow_model, vocabulary_of
+from .tokens import example, vocabulary_of
 
 __all__ = ["example_output", "prepare_loss"]
 

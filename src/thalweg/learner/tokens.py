@@ -1,9 +1,7 @@
-"""Models over tokens: an example that costs little, the shift that the model means, and what becomes of its logits."""
+"""Models over tokens: an example that costs little, and what becomes of the logits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -13,11 +11,11 @@ from thalweg.data import Source, Split, split
 from thalweg.loop import Precision, eval_mode
 from thalweg.loss import Loss, Projected
 from thalweg.metric import is_token_loss
-from thalweg.objective import Head, Inputs, find_head, logits_of, own_loss_shifts
+from thalweg.objective import Head, Inputs, find_head, logits_of
 
 from .held import Held
 
-__all__ = ["HEADS", "Logits", "choose_logits", "example", "follow_model", "vocabulary_of"]
+__all__ = ["HEADS", "Logits", "choose_logits", "example", "vocabulary_of"]
 
 #: What ``head`` may be, besides the path of a layer.
 HEADS = ("auto", "linear", "logits")
@@ -81,26 +79,6 @@ def example(parts: Split, loss: Loss, classes: int | None = None) -> Split:
         cut(target),
         cut(weight) if length is None or weight is None else weight.index_select(0, rows.to(weight.device)),
     )
-
-
-def follow_model(loss: Loss, model: nn.Module, batch: Any, parts: Split, logits: Any) -> Loss:
-    """Return the loss with the shift that the model's own loss has, for batches with ``labels``.
-
-    A dict with ``labels`` follows its model's convention: causal models of Hugging Face's library are given labels
-    equal to their inputs. Targets of (inputs, targets) are compared with the output where they stand.
-
-    Args:
-        loss: over tokens, or any other, which is returned as it is.
-        model: in evaluation mode.
-        batch: as the data gave it.
-        parts: of an example.
-        logits: of the example.
-    """
-    if not is_token_loss(loss) or getattr(loss, "shift", True) or not isinstance(batch, Mapping):
-        return loss
-    if own_loss_shifts(model, parts, logits, getattr(loss, "ignore_index", None)):
-        return replace(loss, shift=True)  # type: ignore[type-var]
-    return loss
 
 
 def choose_logits(learner: Held, loss: Loss, source: Source, precision: Precision) -> Logits:

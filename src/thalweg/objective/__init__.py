@@ -4,7 +4,7 @@ from .head import Head, find_head
 from .inputs import Inputs, Parts
 from .logits import logits_of
 from .objective import Objective
-from .shift import own_loss_shifts
+from .shift import follow_model, own_loss_shifts
 
 __all__ = [
     "Head",
@@ -12,6 +12,7 @@ __all__ = [
     "Objective",
     "Parts",
     "find_head",
+    "follow_model",
     "logits_of",
     "own_loss_shifts",
 ]

@@ -4,16 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thalweg.loss import Loss
+from thalweg.metric import is_token_loss
+
 from .inputs import Inputs, Parts, takes
 
-__all__ = ["own_loss_shifts"]
+__all__ = ["follow_model", "own_loss_shifts"]
 
 _CLOSE = 1e-3
+
+
+def follow_model(loss: Loss, model: nn.Module, batch: Any, parts: Parts, logits: Any) -> Loss:
+    """Return the loss with the shift that the model's own loss has, for batches with ``labels``.
+
+    A dict with ``labels`` follows its model's convention: causal models of Hugging Face's library are given labels
+    equal to their inputs. Targets of (inputs, targets) are compared with the output where they stand.
+
+    Args:
+        loss: over tokens, or any other, which is returned as it is.
+        model: any module.
+        batch: as the data gave it.
+        parts: of an example.
+        logits: of the example, in evaluation mode.
+    """
+    if not is_token_loss(loss) or getattr(loss, "shift", True) or not isinstance(batch, Mapping):
+        return loss
+    if own_loss_shifts(model, parts, logits, getattr(loss, "ignore_index", None)):
+        return replace(loss, shift=True)  # type: ignore[type-var]
+    return loss
 
 
 def own_loss_shifts(model: nn.Module, parts: Parts, logits: Tensor, ignore_index: int | None = -100) -> bool | None:
@@ -28,7 +53,7 @@ def own_loss_shifts(model: nn.Module, parts: Parts, logits: Tensor, ignore_index
     decides: ``…ForCausalLM`` and ``…LMHeadModel`` shift.
 
     Args:
-        model: in evaluation mode.
+        model: any module; its loss is computed in evaluation mode, and it is left in the mode that it was in.
         parts: example rows.
         logits: of those rows, **(B, T, V)**.
         ignore_index: the label that does not count, or None.
@@ -44,8 +69,14 @@ def own_loss_shifts(model: nn.Module, parts: Parts, logits: Tensor, ignore_index
         return None
     labels = target.long() if ignore_index is None else target.long().masked_fill(target == ignore_index, -100)
     args, kwargs = Inputs(plain)(parts)
-    with torch.no_grad():
-        output, logits = plain(*args, **{**kwargs, "labels": labels}), logits.detach()
+    modes = [(module, module.training) for module in plain.modules()]
+    plain.eval()
+    try:
+        with torch.no_grad():
+            output, logits = plain(*args, **{**kwargs, "labels": labels}), logits.detach()
+    finally:
+        for module, training in modes:
+            module.training = training
     loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
     if not isinstance(loss, Tensor):
         return None

@@ -9,11 +9,12 @@ from .preset import Preset
 __all__ = ["adafactor"]
 
 
-def adafactor(warmup_init: bool = True, label_smoothing: float = 0.1) -> Preset:
+def adafactor(warmup_init: bool = False, label_smoothing: float = 0.1) -> Preset:
     r"""Return the settings of Adafactor that owns its rate, :math:`\operatorname{RMS}(w) \min(10^{-2}, 1/\sqrt t)`.
 
     Args:
-        warmup_init: begin with :math:`10^{-6} t` instead of :math:`10^{-2}`.
+        warmup_init: begin with :math:`10^{-6} t` instead of :math:`10^{-2}`; that is a rule without a rate, which the
+            TOML of a recipe has no word for.
         label_smoothing: 0 to 1.
 
     Raises:
@@ -21,16 +22,21 @@ def adafactor(warmup_init: bool = True, label_smoothing: float = 0.1) -> Preset:
 
     >>> preset = adafactor()
     >>> preset.optimizer.lr, preset.optimizer.relative_step, preset.schedule
-    (None, True, None)
+    (0.01, True, None)
     """
     return Preset(
         name="adafactor",
         source=(
             "N. Shazeer and M. Stern, Adafactor, ICML 2018, section 9; the same as Hugging Face's Adafactor with "
-            "scale_parameter=True, relative_step=True, warmup_init=True, lr=None"
+            "scale_parameter=True, relative_step=True, lr=None"
         ),
         optimizer=optim.Adafactor(
-            lr=None, scale_parameter=True, relative_step=True, warmup_init=warmup_init, form="paper"
+            lr=None if warmup_init else 1e-2,
+            eps=(1e-30, 1e-3),
+            scale_parameter=True,
+            relative_step=True,
+            warmup_init=warmup_init,
+            form="paper",
         ),
         schedule=None,
         loss=loss.make("token_cross_entropy", label_smoothing=label_smoothing),

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data import MemorySource, Split, split
+from ..data import MemorySource, Split
 from ..draw import Bar
 from .cut import Cut
 from .landscape import Landscape
@@ -151,7 +151,7 @@ def blocks(land: Landscape, rows: int, batches: int | None) -> Iterator[tuple[in
     for place, batch in enumerate([source.whole()] if whole else source.batches(0)):
         if batches is not None and place == batches:
             return
-        parts = split(batch)
+        parts = land.parts(batch)
         count = row_count(parts)
         pieces = max(1, round(count / rows))
         for i in range(pieces):

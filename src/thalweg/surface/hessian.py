@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..data import Split, split
+from ..data import Split
 from .evaluate import blocks
 from .landscape import Landscape
 from .untouched import untouched
@@ -189,7 +189,7 @@ def batch_gradients(land: Landscape, center: Weights, buffers: Weights, count: i
             if place == count:
                 return
             with torch.enable_grad():
-                total, weight = hessian._sum(split(batch))
+                total, weight = hessian._sum(land.parts(batch))
                 found = torch.autograd.grad(
                     total, list(hessian.params.values()), allow_unused=True, materialize_grads=True
                 )

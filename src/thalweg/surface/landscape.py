@@ -14,7 +14,7 @@ from .. import data as datas
 from ..data import MemorySource, Source, Split, split
 from ..loop import Precision
 from ..loss import Loss, Penalty
-from ..objective import Objective, logits_of
+from ..objective import Inputs, Objective, follow_model, logits_of
 from .untouched import untouched
 from .weights import Weights
 
@@ -57,6 +57,10 @@ class Landscape:
     buffers: Weights
     trains: Mapping[str, bool]
     precision: Precision
+
+    def parts(self, batch: Any) -> Split:
+        """Return a batch taken apart, with what follows from it for the model (an encoder–decoder's input)."""
+        return _parts(self.objective.model, batch)
 
     @property
     def module(self) -> nn.Module:
@@ -125,7 +129,8 @@ def landscape(who: str, of: Trained, data: Any, *, batch_size: int | None = None
 def _ready_loss(who: str, loss: Loss, module: nn.Module, source: Source, precision: Precision) -> Loss:
     """Check an example batch, and all targets where they are in memory; return the loss made ready for these data."""
     source.check()
-    parts = split(source.first())
+    batch = source.first()
+    parts = _parts(module, batch)
     if parts.target is None:
         raise ValueError(f"{who}: the data have no targets, so there is no loss to draw; pass (X, y).")
     first, again = [_output(who, module, parts, precision) for _ in range(2)]
@@ -134,9 +139,16 @@ def _ready_loss(who: str, loss: Loss, module: nn.Module, source: Source, precisi
             f"{who}: {type(module).__name__} gives different outputs for the same rows in evaluation mode, so its loss "
             "is no function of the parameters; switch its randomness off where module.training is False."
         )
+    loss = follow_model(loss, module, batch, parts, first)
     loss.check(first, parts.target, parts.row_weight)
     targets = split(source.whole()).target if isinstance(source, MemorySource) else None
     return loss.specialise(first, parts.target, targets if isinstance(targets, Tensor) else None)
+
+
+def _parts(module: nn.Module, batch: Any) -> Split:
+    parts = split(batch)
+    args, kwargs = Inputs(module)(parts)
+    return parts._replace(args=args, kwargs=dict(kwargs))
 
 
 def _output(who: str, module: nn.Module, parts: Split, precision: Precision) -> Any:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..data import Split, split
+from ..data import Split
 from ..draw import Bar
 from ..objective import logits_of
 from .cut import Cut
@@ -61,7 +61,7 @@ def _read(land: Landscape, batches: int | None) -> Iterator[tuple[int, Split]]:
     for place, batch in enumerate(land.source.batches(0)):
         if batches is not None and place == batches:
             return
-        yield (0 if batches is None else place), split(batch)
+        yield (0 if batches is None else place), land.parts(batch)
 
 
 def _one_point(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from ..data import Split, split
+from ..data import Split
 from ..engine.stacked_totals import totals
 from ..objective import logits_of
 from .chain import Chain, chain_of
@@ -200,7 +200,7 @@ class Single(_Functional):
 
 def choose(land: Landscape, cut: Cut) -> Way:
     """Return the way for this model: the first that applies and gives the same values as the model itself."""
-    parts = split(land.source.first())
+    parts = land.parts(land.source.first())
     parts = rows_of(parts, 0, min(32, row_count(parts)))
     plain = Single(land, cut, [])
     trial = torch.tensor([[0.0] * len(cut.directions), [0.37, -0.61][: len(cut.directions)]], dtype=torch.float64)

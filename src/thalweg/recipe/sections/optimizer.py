@@ -53,8 +53,24 @@ def check(given: Mapping[str, Any], place: str, names: Names) -> dict[str, Any]:
     if not isinstance(made, Rule):
         return {"name": name, **with_defaults(_without_params(kind), {k: v for k, v in given.items() if k != "name"})}
     if type(made) in optim.NAMES.values():
-        return dict(plain(optim.to_dict(made)))
+        return _without_nothing(dict(plain(optim.to_dict(made))), made, place)
     return {"name": name, **plain({field.name: getattr(made, field.name) for field in fields(made)})}  # type: ignore[arg-type]
+
+
+def _without_nothing(section: dict[str, Any], made: Rule, place: str) -> dict[str, Any]:
+    """Leave out defaults with a nothing inside (Adafactor's ``eps = (None, 1e-3)``), for which TOML has no word.
+
+    Raises:
+        ValueError: such a value that is no default.
+    """
+    defaults = {field.name: field.default for field in fields(made)}  # type: ignore[arg-type]
+    kept = {}
+    for name, value in section.items():
+        if not isinstance(value, list) or None not in value:
+            kept[name] = value
+        elif tuple(value) != defaults[name]:
+            raise ValueError(f"{place}: {name} = {tuple(value)} holds a None, which TOML cannot; give a number.")
+    return kept
 
 
 def _without_params(kind: Callable[..., Any]) -> Callable[..., Any]:
