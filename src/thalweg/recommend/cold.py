@@ -30,8 +30,8 @@ def set_unseen_rows(module: nn.Module, train: Ratings, pairs: Tensor) -> None:
         pairs: what the module was trained on, **(n, 2 + effects)**.
     """
     for own, factors, bias, history in (
-        (train.users, "user_factors", "user_bias", "item_history"),
-        (train.items, "item_factors", "item_bias", "user_history"),
+        (train.users, "user_factors", "user_bias", "user_history"),
+        (train.items, "item_factors", "item_bias", "item_history"),
     ):
         counts = torch.bincount(own, minlength=len(module.get_parameter(f"{bias}.weight")))
         unseen = counts == 0
@@ -40,7 +40,7 @@ def set_unseen_rows(module: nn.Module, train: Ratings, pairs: Tensor) -> None:
             table: Tensor = module.get_parameter(f"{name}.weight")
             table[unseen] = share @ table
         other = getattr(module, history, None)
-        if other is not None:  # of what nobody has rated, the histories of others say nothing either
+        if other is not None:  # who has rated nothing stands in nobody's history
             other.weight[unseen] = 0
     if not isinstance(module, DotProduct):
         return
