@@ -159,7 +159,7 @@ def race(
 
 
 def winner_of(recipe: Recipe, result: RaceResult, names: Names = NAMES) -> Recipe:
-    """Return the recipe with the winner's rule, schedule, clipping and seed, and without early stopping, as all were."""
+    """Return the recipe with the winner's rule, schedule, clipping and seed; nobody had early stopping, nor has it."""
     sections = result.sections()
     document = recipe.to_dict()
     train = {key: value for key, value in document["train"].items() if key not in ("early_stopping",)}
