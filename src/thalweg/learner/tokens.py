@@ -20,8 +20,8 @@ __all__ = ["HEADS", "Logits", "choose_logits", "example", "vocabulary_of"]
 #: What ``head`` may be, besides the path of a layer.
 HEADS = ("auto", "linear", "logits")
 _MOST = 1 << 25  # logits of the example: 128 MiB in float32
-# A vocabulary from which on doing without logits is also faster (CPU time of loss and gradients, 768 rows of width 128 on
-# one CPU core: 1.4 times the time of making them at 65 classes, 0.85 at 512, 0.49 at 32,000).
+# A vocabulary from which on doing without logits is also faster: CPU time of loss and gradients, 768 rows of width 128
+# on one core, was 1.4 times that of making them at 65 classes, 0.85 at 512, 0.49 at 32,000.
 _WIDE = 512
 
 
