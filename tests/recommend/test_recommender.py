@@ -1,4 +1,4 @@
-"""The estimator: what it learns, what it answers for the unknown, what it refuses, and that it is itself after saving."""
+"""The estimator: what it learns, what the unknown are told, what it refuses, and what is left after saving."""
 
 from __future__ import annotations
 
