@@ -133,14 +133,15 @@ class Recommender(RecommenderSettings):
         self._prepare(ratings)
         pairs = self._pairs(ratings)
         if self.solver == "gibbs":
+            self.module.cpu()
             sample(self, self.module, ratings, self.effects_found, verbose)
         else:
             if valid is not None:
                 fit["valid"] = (self._pairs(valid), valid.values)
             train(self, self.learner, pairs, ratings.values, verbose=verbose, **fit)
             self.module.cpu()
-            set_unseen_rows(self.module, ratings, pairs)
-            self.module.to(self.learner.device)
+        set_unseen_rows(self.module, ratings, pairs, features_worked_in=self.solver == "gibbs")
+        self.module.to(self.learner.device)
         self.module.eval()
         return self
 
