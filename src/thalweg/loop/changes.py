@@ -75,14 +75,14 @@ def adopt_settings(run: Run, stored: dict[str, Any], where: str) -> list[str]:
                 "that it is not known which rate is whose; build the same groups first."
             )
         if now["lr"] != stored["lr"]:
-            lines.append(f"lr: {now['lr']}, was {stored['lr']}" if len(now["lr"]) > 1 else _one(now, stored))
+            lines.append(f"lr: {_rates(now['lr'])}, was {_rates(stored['lr'])}")
     if "frozen" in allowed and now["frozen"] != stored["frozen"]:
         lines.append(f"frozen: {_listed(now['frozen'])}; were {_listed(stored['frozen'])}")
     return lines
 
 
-def _one(now: dict[str, Any], stored: dict[str, Any]) -> str:
-    return f"lr: {now['lr'][0]:g}, was {stored['lr'][0]:g}"
+def _rates(rates: Sequence[float]) -> str:
+    return ", ".join(f"{rate:g}" for rate in dict.fromkeys(rates))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -125,14 +125,21 @@ class Rates:
         return {"bases": self.bases, "control": [dict(state) for _, _, state in self._control]}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take back what :meth:`state` returned."""
-        self.bases = [dict(bases) for bases in state["bases"]]
-        self._control = [
-            (name, controller, dict(saved))
-            for (name, controller, _), saved in zip(self._control, state["control"], strict=True)
-        ]
+        """Take back what :meth:`state` returned; what only the schedules before moved gets its base back."""
         # Loading a state dict gives an optimizer new group dictionaries.
         self._groups = self._optimizer.param_groups
+        for group, saved in zip(self._groups, state["bases"], strict=True):
+            for name in saved.keys() - self.schedules.keys():
+                write(group, name, saved[name])
+        self.bases = [
+            {name: saved.get(name, base) for name, base in own.items()}
+            for own, saved in zip(self.bases, state["bases"], strict=True)
+        ]
+        if len(self._control) == len(state["control"]):
+            self._control = [
+                (name, controller, dict(saved))
+                for (name, controller, _), saved in zip(self._control, state["control"], strict=True)
+            ]
         self.names, self.columns = _columns(self._groups)
         self._start = self._end = 0
 
