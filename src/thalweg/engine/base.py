@@ -23,6 +23,10 @@ class Engine(ABC):
         """Return the 2-norm of all gradients together as a 0-dim tensor."""
         return total_norm(grads)
 
+    def norms(self, grads: list[Tensor]) -> Tensor | None:
+        """Return the 2-norm of each gradient **(n,)**, or None where the engine has no faster way than torch's."""
+        return None
+
     @abstractmethod
     def step(
         self,

@@ -77,7 +77,7 @@ class Plan:
 
 def address(array: Any) -> int:
     """Return where a numpy array lies."""
-    place: int = array.ctypes.data
+    place: int = array.__array_interface__["data"][0]
     return place
 
 
@@ -88,14 +88,13 @@ class Bucket:
     Attributes:
         rows: which of the group's parameters these are.
         shapes: (matrices, rows, columns) of each.
-        held: parameters and states, row by row in the order of the plan, gradients left out.
+        held: parameters and states, row by row in the order of the plan, gradients left out; kept allocated by this.
     """
 
     plan: Plan
     rows: list[int]
     shapes: list[tuple[int, int, int]]
     held: list[Tensor]
-    _held_at: list[int] = field(default_factory=list)
     _grads_at: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -117,16 +116,14 @@ class Bucket:
         self._many = sum(sizes) > 2 * CHUNK
         self._scratch = np.zeros(0)
         self._hyper = (ctypes.c_double * max(len(self.plan.moving), 1))()
-        self._rests = [i for i in range(3, 3 + len(names)) if i != 4]
+        others = [i for i in range(3, 3 + len(names)) if i != 4]
+        self._table[:, others] = np.asarray(pointers(self.held), dtype=np.int64).reshape(count, -1)
 
     def run(
         self, grads: Sequence[Tensor], hyper: Mapping[str, Any], scale: Tensor | None, skip: Tensor | None, seed: int
     ) -> None:
         """Update these parameters from *grads* in place."""
-        held, given = pointers(self.held), pointers(grads)
-        if held != self._held_at:
-            self._table[:, self._rests] = np.asarray(held, dtype=np.int64).reshape(len(self.rows), -1)
-            self._held_at = held
+        given = pointers(grads)
         if given != self._grads_at:
             self._table[:, 4] = given
             self._grads_at = given

@@ -20,7 +20,7 @@ _FLAGS = ["-O2", "-fPIC", "-std=gnu11", "-w", "-fno-math-errno", "-fno-trapping-
 # In the order in which they are tried. torch's own OpenMP library is already loaded and is the one whose threads are
 # used: a second one would compete with it for the cores.
 _NATIVE: tuple[list[str], ...] = (["-march=native"], ["-mcpu=native"], [])
-_SECONDS = 120
+_SECONDS = 600
 
 _builds = [0]
 _loaded: dict[str, ctypes.CDLL] = {}

@@ -226,9 +226,8 @@ def _loop(
     if "grad" in loop.reads:
         lines.append(f"const {exact} factor = scale ? ({exact})*scale : 1;")
     drawn = [n for n in loop.writes if at_random and kept[n] is torch.bfloat16]
-    for name in drawn:
-        stream = f"0x9e3779b9u * (u32)({len(where)} * tensor + {where[name]})"
-        lines.append(f"const u32 key{where[name]} = mixed(seed + {stream});")
+    for pair in range(0, len(drawn), 2):  # 32 bits serve two roundings
+        lines.append(f"const u32 key{pair} = mixed(seed + 0x9e3779b9u * (u32)({len(where)} * tensor + {pair}));")
     lines += ["#pragma omp simd", "for (i64 i = start; i < stop; i++) {"]
     for name in loop.reads:
         node = trace.inputs[name]
@@ -236,8 +235,12 @@ def _loop(
         times = " * factor" if name == "grad" else ""
         lines.append(f"const {c_type(node.dtype)} {names[id(node)]} = {read}{times};")
     lines += loop.lines
+    lines += [f"const u32 bits{pair} = mixed(key{pair} + (u32)i);" for pair in range(0, len(drawn), 2)]
     for name, text in loop.writes.items():
-        noise = f"mixed(key{where[name]} + (u32)i)" if name in drawn else None
+        noise = None
+        if name in drawn:
+            number = drawn.index(name)
+            noise = f"bits{number}" if number % 2 == 0 else f"bits{number - 1} << 16"
         lines.append(store(f"p{where[name]}[i]", kept[name], text, noise))
     lines.append("}")
     return lines

@@ -53,9 +53,9 @@ static inline u16 to_bf16(float value) {
 /* Up with the probability of what is cut off: sixteen random bits carry into the upper half. */
 static inline u16 to_bf16_at_random(float value, u32 noise) {
     union { float value; u32 bits; } word = { .value = value };
+    /* Nothing carries into infinity's upper half, whose lower one is zero; a NaN's might. */
     u32 drawn = word.bits + (noise >> 16);
-    u32 finite = (word.bits & 0x7f800000u) != 0x7f800000u;
-    return finite ? (u16)(drawn >> 16) : to_bf16(value);
+    return (u16)(value != value ? 0x7fc0u : drawn >> 16);
 }
 static inline u32 mixed(u32 x) {
     x ^= x >> 16; x *= 0x7feb352du; x ^= x >> 15; x *= 0x846ca68bu; x ^= x >> 16;

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import is_
+from itertools import chain
+from operator import attrgetter, methodcaller
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from thalweg.engine.base import Engine
-from thalweg.engine.bucket import Bucket, Plan
+from thalweg.engine.bucket import Bucket, Plan, pointers
 from thalweg.engine.c_compiler import NoCompiler
 from thalweg.engine.gradient_norm import GradientNorm
+from thalweg.engine.matrix_batches import step_matrices
 from thalweg.engine.native import NativeEngine
-from thalweg.engine.plans import constants_of, fits, make_plan, say_once, shape_of, signature, why_not
+from thalweg.engine.plans import constants_of, fits, is_matrix, make_plan, say_once, shape_of, signature, why_not
 from thalweg.engine.rounding import Rounder
 from thalweg.engine.trace import Untraceable
 from thalweg.optim import Hyper, Rule, State
 
 __all__ = ["CompiledEngine"]
 
-_STRIDED = {torch.strided}
+_VALUES = methodcaller("values")
+_LAYOUT = attrgetter("layout")
 
 
 @dataclass
@@ -31,10 +34,12 @@ class _Layout:
     constants: list[Any]
     dtypes: list[torch.dtype]
     strides: list[tuple[int, ...]]
-    states: list[Tensor]
+    places: list[int]
     buckets: list[Bucket]
+    matrices: list[int]
     rest: list[int]
     at_random: bool
+    has_complex: bool
 
 
 class CompiledEngine(Engine):
@@ -59,6 +64,9 @@ class CompiledEngine(Engine):
 
     def total_norm(self, grads: list[Tensor]) -> Tensor:
         return self._norm(grads)
+
+    def norms(self, grads: list[Tensor]) -> Tensor | None:
+        return self._norm.each(grads)
 
     def step(
         self,
@@ -90,6 +98,10 @@ class CompiledEngine(Engine):
             return
         if layout.buckets:
             self._run(layout, params, grads, hyper, scale, skip, rounder)
+        if layout.matrices:
+            rows = layout.matrices
+            parts = [params[i] for i in rows], [grads[i] for i in rows], [states[i] for i in rows]
+            step_matrices(rule, *parts, hyper, scale, skip, rounder)
         if layout.rest:
             rest = layout.rest
             parts = [params[i] for i in rest], [grads[i] for i in rest], [states[i] for i in rest]
@@ -129,8 +141,12 @@ class CompiledEngine(Engine):
         if self._rule is not rule:
             self._rule, self._plans = rule, {}
         found: dict[str, tuple[Plan, list[int], list[tuple[int, int, int]], list[Tensor]]] = {}
+        matrices: list[int] = []
         rest: list[int] = []
         for index, (param, state) in enumerate(zip(params, states, strict=True)):
+            if is_matrix(rule, param, hyper):
+                matrices.append(index)
+                continue
             kind, dims = signature(rule, param, state, hyper)
             key = f"{kind} {at_random} {constants}" if kind else ""
             if key and key not in self._plans:
@@ -151,10 +167,12 @@ class CompiledEngine(Engine):
             constants,
             [param.dtype for param in params],
             [param.stride() for param in params],
-            [value for state in states for value in state.values()],
+            _places(params, states),
             [Bucket(*parts) for parts in found.values()],
+            matrices,
             rest,
             at_random,
+            any(param.is_complex() for param in params),
         )
 
 
@@ -162,15 +180,17 @@ def _still_fits(layout: _Layout, params: list[Tensor], states: list[State], cons
     """Whether tensors, layouts and constants are those of the buckets (``.data`` and state entries can be set)."""
     if layout.constants != constants or [param.stride() for param in params] != layout.strides:
         return False
-    if [param.dtype for param in params] != layout.dtypes:
-        return False
-    now = [value for state in states for value in state.values()]
-    return len(now) == len(layout.states) and all(map(is_, now, layout.states))
+    # What the buckets hold stays allocated, so that another tensor cannot lie at the same place.
+    return _places(params, states) == layout.places
+
+
+def _places(params: list[Tensor], states: list[State]) -> list[int]:
+    return pointers([*params, *chain.from_iterable(map(_VALUES, states))])
 
 
 def _odd(layout: _Layout, grads: list[Tensor]) -> set[int]:
     """Return the gradients that no kernel reads: sparse ones, and those of another dtype than the parameter."""
-    if {grad.layout for grad in grads} == _STRIDED and [grad.dtype for grad in grads] == layout.dtypes:
+    if [grad.dtype for grad in grads] == layout.dtypes and set(map(_LAYOUT, grads)) == {torch.strided}:
         return set()
     return {
         index
@@ -181,7 +201,7 @@ def _odd(layout: _Layout, grads: list[Tensor]) -> set[int]:
 
 def _laid_out(layout: _Layout, params: list[Tensor], grads: list[Tensor]) -> list[Tensor]:
     """Return the gradients laid out in memory as their parameters are; most are already."""
-    lazy = any(map(Tensor.is_neg, grads)) or any(map(Tensor.is_conj, grads))
+    lazy = any(map(Tensor.is_neg, grads)) or (layout.has_complex and any(map(Tensor.is_conj, grads)))
     if not lazy and [grad.stride() for grad in grads] == layout.strides:
         return grads
     return [

@@ -25,11 +25,10 @@ _POINTER, _INTEGER = ctypes.c_void_p, ctypes.c_int64
 def _source(dtype: torch.dtype) -> str:
     kind = stored(dtype)
     return f"""{PREAMBLE}
-void norm(const i64 *places, const i64 *chunks, const i64 *bounds, i64 items, double *parts, double *total,
-          i64 threads) {{
+void norm(const i64 *places, const i64 *chunks, const i64 *bounds, i64 items, i64 tensors,
+          double *parts, double *each, double *total, i64 threads) {{
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
 for (i64 item = 0; item < items; item++) {{
-double part = 0;
 for (i64 chunk = bounds[item]; chunk < bounds[item + 1]; chunk++) {{
 const {kind} *restrict values = (const {kind} *)places[chunks[3 * chunk]];
 const i64 start = chunks[3 * chunk + 1], stop = chunks[3 * chunk + 2];
@@ -48,12 +47,16 @@ for (i64 i = start + 4 * quarter; i < stop; i++) {{
 const double p = {load("values[i]", dtype, torch.float64)};
 a += p * p;
 }}
-part += (a + b) + (c + d);
+parts[chunk] = (a + b) + (c + d);
 }}
-parts[item] = part;
 }}
 double sum = 0;
-for (i64 item = 0; item < items; item++) sum += parts[item];
+for (i64 tensor = 0; tensor < tensors; tensor++) each[tensor] = 0;
+for (i64 chunk = 0; chunk < bounds[items]; chunk++) each[chunks[3 * chunk]] += parts[chunk];
+for (i64 tensor = 0; tensor < tensors; tensor++) {{
+sum += each[tensor];
+each[tensor] = __builtin_sqrt(each[tensor]);
+}}
 *total = __builtin_sqrt(sum);
 }}
 """
@@ -75,24 +78,34 @@ class GradientNorm:
 
     def __call__(self, grads: list[Tensor]) -> Tensor:
         """Return the 2-norm of all gradients as a 0-dim tensor."""
-        if not self._takes(grads):
+        if not grads or not self._takes(grads):
             return total_norm(grads)
+        return self._computed(grads)[-1]
+
+    def each(self, grads: list[Tensor]) -> Tensor | None:
+        """Return the 2-norm of each gradient **(n,)**, or None where the kernel does not take them."""
+        return self._computed(grads)[:-1] if grads and self._takes(grads) else None
+
+    def _computed(self, grads: list[Tensor]) -> Tensor:
+        """Return the norms and, as the last one, that of all of them together."""
         assert self._function is not None
         found = pointers(grads)
         if found != self._found:
             self._found, self._places = found, np.asarray(found, dtype=np.int64)
-        total = torch.empty((), dtype=torch.float64)
-        threads = torch.get_num_threads() if self._many else 1
+        norms = torch.empty(len(grads) + 1, dtype=torch.float64)
+        place = norms.data_ptr()
         self._function(
             address(self._places),
             address(self._chunks),
             address(self._bounds),
             self._items,
+            len(grads),
             address(self._parts),
-            total.data_ptr(),
-            threads,
+            place,
+            place + 8 * len(grads),
+            torch.get_num_threads() if self._many else 1,
         )
-        return total if self._dtype is torch.float64 else total.float()
+        return norms if self._dtype is torch.float64 else norms.float()
 
     def _takes(self, grads: list[Tensor]) -> bool:
         dtypes = {grad.dtype for grad in grads}
@@ -111,13 +124,13 @@ class GradientNorm:
                 self._function = load_kernel(_source(dtype)).norm
             except NoCompiler:
                 return False
-            self._function.argtypes = [*[_POINTER] * 3, _INTEGER, _POINTER, _POINTER, _INTEGER]
+            self._function.argtypes = [*[_POINTER] * 3, _INTEGER, _INTEGER, *[_POINTER] * 3, _INTEGER]
             self._function.restype = None
         self._dtype = dtype
         self._strides, self._sizes = [grad.stride() for grad in grads], list(map(Tensor.numel, grads))
         self._chunks, self._bounds = chunks_of(self._sizes)
         self._items = len(self._bounds) - 1
-        self._parts = np.zeros(max(self._items, 1))
+        self._parts = np.zeros(max(len(self._chunks), 1))
         self._many = sum(self._sizes) > 2 * CHUNK
         self._found = []
         return True

@@ -17,6 +17,7 @@ from thalweg.engine.loading import group_from, refuse_layout, state_from
 from thalweg.engine.reference import real, widened
 from thalweg.engine.rounding import Rounder
 from thalweg.engine.slot import Slot
+from thalweg.engine.state_dtype import checked_state_dtype, lowered
 from thalweg.errors import check_number
 from thalweg.optim import Rule, State
 
@@ -36,6 +37,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         clip_value: largest absolute gradient element, > 0, or None; applied before the norm.
         engine: ``"auto"``, ``"reference"``, ``"torch"`` or ``"compiled"``.
         stochastic_rounding: round bfloat16 parameters and states at random, right on average.
+        state_dtype: ``"bfloat16"`` keeps moments at half the size, rounded at random; None in the parameter's dtype.
         rounding_seed: seed of those draws.
 
     Attributes:
@@ -61,6 +63,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         engine: str = "auto",
         stochastic_rounding: bool = False,
         rounding_seed: int = 0,
+        state_dtype: str | torch.dtype | None = None,
     ) -> None:
         self.rule = rule
         self.clip_norm = clip_norm
@@ -70,7 +73,9 @@ class RuleOptimizer(torch.optim.Optimizer):
                 check_number(type(rule).__name__, name, bound, low=0.0, low_open=True)
         self.engine_name = engine
         self.engine, self.engine_reason = choose_engine(engine, rule, [])  # by size as soon as there are parameters
-        self.rounder = Rounder(rounding_seed) if stochastic_rounding else None
+        self.state_dtype = checked_state_dtype(type(rule).__name__, state_dtype)
+        # To nearest, a second moment in bfloat16 would stay where it is: it moves by less than half a unit per step.
+        self.rounder = Rounder(rounding_seed) if stochastic_rounding or self.state_dtype is not None else None
         self.last_norm: Tensor | None = None
         self._slots: list[Slot] = []
         super().__init__(self._parameter_list(params), rule.hyper())
@@ -176,9 +181,12 @@ class RuleOptimizer(torch.optim.Optimizer):
             state = self.state[param]
             if not state:
                 rule = rule or self.rule.with_hyper(group)
-                state.update(rule.init(param))
+                state.update(self._kept(rule, rule.init(param), param))
             states.append(state)
         return states
+
+    def _kept(self, rule: Rule, state: State, param: Tensor) -> State:
+        return state if self.state_dtype is None else lowered(rule, state, param, self.state_dtype)
 
     def apply(
         self,
@@ -332,7 +340,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             for index, (param, key) in enumerate(zip(group["params"], theirs["params"], strict=True)):
                 known.add(key)
                 if key in state_dict["state"]:
-                    state[param] = state_from(rule, param, state_dict["state"][key], self._name(group, index))
+                    taken = state_from(rule, param, state_dict["state"][key], self._name(group, index))
+                    state[param] = self._kept(rule, taken, param)
         state.update({key: value for key, value in state_dict["state"].items() if key not in known})
         self.state = state
         self.param_groups = groups

@@ -18,7 +18,7 @@ from thalweg.engine.memory_layout import is_dense
 from thalweg.engine.trace import Untraceable, is_moving, trace
 from thalweg.optim import Hyper, Rule, State
 
-__all__ = ["constants_of", "fits", "make_plan", "real_dtype", "say_once", "shape_of", "signature"]
+__all__ = ["constants_of", "fits", "is_matrix", "make_plan", "real_dtype", "say_once", "shape_of", "signature"]
 
 _REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -54,11 +54,14 @@ def signature(rule: Rule, param: Tensor, state: State, hyper: Hyper) -> tuple[st
     if rule.scope == "tensor" and param.numel() == 0:
         return "", 1  # nothing to take a mean of
     dims = 1
-    if param.ndim > 1 and rule.scope != "element":
-        if rule.scope == "matrix" and hyper.get("use_muon", True):
-            return "", 1  # products of matrices
-        dims = min(param.ndim, 3) if rule.scope == "tensor" else 1
+    if param.ndim > 1 and rule.scope == "tensor":
+        dims = min(param.ndim, 3)
     return f"{param.dtype} {dims}: " + ", ".join(f"{name} {value.dtype}" for name, value in state.items()), dims
+
+
+def is_matrix(rule: Rule, param: Tensor, hyper: Hyper) -> bool:
+    """Whether the rule updates this parameter by products of matrices, which are no kernel of ours."""
+    return rule.scope == "matrix" and param.ndim > 1 and param.numel() > 0 and bool(hyper.get("use_muon", True))
 
 
 def shape_of(param: Tensor, dims: int) -> tuple[int, int, int]:

@@ -174,6 +174,8 @@ def assemble(
     if settings.accumulate > 1:
         loss.require_splittable(f"accumulate={settings.accumulate}")
     per_epoch, total = updates_per_epoch(source, settings.accumulate), _total(source, settings)
+    if isinstance(learner.optimizer, RuleOptimizer):
+        learner.optimizer.expect(total)
     chosen = choose_step(learner, settings, precision, total)
     compiled = chosen[0] == "compiled"
     # The compiled step traces the plain module; torch.compile's wrapper would be traced through a second time.
@@ -330,6 +332,8 @@ def planned(
     )
     per_epoch, total = updates_per_epoch(source, settings.accumulate), _total(source, settings)
     schedules, foreign = make_schedules(schedule, total, per_epoch)
+    if isinstance(learner.optimizer, RuleOptimizer):
+        learner.optimizer.expect(total)
     chosen = choose_step(learner, settings, Precision(learner.precision, learner.device), total)
     rates = Rates(learner.optimizer, schedules)
     loss, why = learner.loss, ""

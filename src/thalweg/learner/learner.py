@@ -62,7 +62,7 @@ class Learner:
         device: ``"auto"`` takes CUDA, then MPS, then the CPU.
         seed: of data order and of what the model draws during fit; None takes both from torch's global generator.
         compile: run the model through ``torch.compile``.
-        engine: how updates are executed: ``"auto"``, ``"reference"`` or ``"torch"``.
+        engine: how updates are executed: ``"auto"``, ``"reference"``, ``"torch"`` or ``"compiled"``.
         step: ``"eager"``, ``"compiled"`` (forward, loss, backward and update as one compiled call), or ``"auto"``:
             compiled where the number of updates is past what compiling costs.
         head: what becomes of the logits under a loss over tokens. ``"auto"``: where the vocabulary is large and the

@@ -171,6 +171,7 @@ class Rule(ABC):
         engine: str = "auto",
         stochastic_rounding: bool = False,
         rounding_seed: int = 0,
+        state_dtype: str | torch.dtype | None = None,
     ) -> torch.optim.Optimizer:
         """Return a ``torch.optim.Optimizer`` that runs this rule on *params*.
 
@@ -182,6 +183,7 @@ class Rule(ABC):
             stochastic_rounding: round bfloat16 parameters and states up or down at random, so that they are right on
                 average and steps below half a unit in the last place are not lost.
             rounding_seed: seed of those draws, which the optimizer's ``state_dict`` carries on.
+            state_dtype: ``"bfloat16"`` halves the moments, rounded at random; None keeps them in the parameter's dtype.
 
         >>> import torch, thalweg as tw
         >>> w = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
@@ -199,6 +201,7 @@ class Rule(ABC):
             engine=engine,
             stochastic_rounding=stochastic_rounding,
             rounding_seed=rounding_seed,
+            state_dtype=state_dtype,
         )
 
 

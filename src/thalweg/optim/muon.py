@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -13,10 +14,23 @@ from torch import Tensor
 from thalweg.errors import check_number, did_you_mean
 from thalweg.optim.base import Hyper, Rule, State, descent, is_on, same_shape_state
 
-__all__ = ["Muon", "orthogonalize"]
+__all__ = ["Muon", "orthogonalize", "products_in"]
 
 _ADJUSTMENTS = ("original", "match_rms_adamw")
 _PREFIX = "other_"
+
+
+_products = [torch.bfloat16]
+
+
+@contextmanager
+def products_in(dtype: torch.dtype) -> Iterator[None]:
+    """Form the products of :func:`orthogonalize` in *dtype*, where an engine knows that this is faster, not coarser."""
+    _products.append(dtype)
+    try:
+        yield
+    finally:
+        _products.pop()
 
 
 def orthogonalize(matrix: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
@@ -24,7 +38,8 @@ def orthogonalize(matrix: Tensor, coefficients: tuple[float, float, float], step
 
     Newton-Schulz iterations :math:`X \leftarrow a X + (b A + c A^2) X`, :math:`A = X X^\top`, from
     :math:`X = G / \lVert G \rVert_F`. With Jordan's coefficients the singular values end between about 0.7 and 1.2
-    rather than at 1. Runs in bfloat16 as torch and the author do, and in float64 where *matrix* is float64.
+    rather than at 1. Runs in bfloat16 as torch and the author do (an engine may ask for more), and in float64 where
+    *matrix* is float64.
 
     Shapes:
         *matrix* ``(n, m)``; the result has its shape and dtype.
@@ -34,7 +49,7 @@ def orthogonalize(matrix: Tensor, coefficients: tuple[float, float, float], step
     [1.0, 1.0]
     """
     a, b, c = coefficients
-    x = matrix if matrix.dtype is torch.float64 else matrix.to(torch.bfloat16)
+    x = matrix if matrix.dtype is torch.float64 else matrix.to(_products[-1])
     tall = x.shape[0] > x.shape[1]
     x = x.mT if tall else x
     x = x / torch.clamp(torch.linalg.matrix_norm(x), min=eps)
