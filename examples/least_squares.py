@@ -120,13 +120,59 @@ show(f"R²: line {line.r2_:.3f}, with squares and products {curve.r2_:.3f}")
 
 # %%
 root = tw.data.data_root()
-flights = root / "flights" / "flights-3m.parquet"
-if flights.exists():
-    streamed = tw.data.stream(flights, target="delay", columns=["distance"])
-    model = tw.linear.LeastSquares(precision="fast").fit_stream(streamed)
-    show(f"3 M flights: delay = {model.intercept_:.2f} + {model.coef_[0]:.5f} · miles minutes, R² {model.r2_:.5f}")
+path = root / "flights" / "flights-3m.parquet"
+if path.exists():
+    streamed = tw.data.stream(path, target="delay", columns=["date", "distance"], dtype=torch.float64)
+    model = tw.linear.LeastSquares(verbose=True).fit_stream(streamed)
+    show(model.summary())
 else:
     show("flights are not there; `thalweg data flights` obtains them")
+
+# %% [markdown]
+# A stream turns dates into days and refuses text, of which `flights` has two columns: where from and where to. Whatever
+# has a method `blocks` that yields (X, y, weights) can be fitted, though. This one adds the hour, and a column of zeros
+# and ones for every airport but the first.
+
+
+# %%
+class Flights:
+    """All columns of the flights as numbers, 16,384 rows at a time."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow.parquet as pq
+
+        self.file = pq.ParquetFile(path)
+        self.n = self.file.metadata.num_rows
+        self.airports = {way: self.file.read([way])[way].unique().sort() for way in ("origin", "destination")}
+        self.feature_names = ["date", "hour", "distance"]
+        for way, names in self.airports.items():
+            self.feature_names += [f"{way} {name}" for name in names.to_pylist()[1:]]
+
+    def blocks(self) -> Any:
+        import pyarrow.compute as pc
+
+        held = np.empty((1 << 14, len(self.feature_names)), np.float32)
+        for batch in self.file.iter_batches(len(held)):
+            rows = held[: len(batch)]
+            rows[:] = 0
+            hours = batch["date"].to_numpy().astype("datetime64[us]").astype(np.int64) / 3_600e6
+            rows[:, 0], rows[:, 1], rows[:, 2] = hours / 24, hours % 24, batch["distance"].to_numpy()
+            first = 3
+            for way, names in self.airports.items():
+                codes = pc.index_in(batch[way], names).to_numpy()
+                seen = np.flatnonzero(codes)
+                rows[seen, first + codes[seen] - 1] = 1
+                first += len(names) - 1
+            yield rows, batch["delay"].to_numpy().astype(np.float32), None
+
+
+if path.exists():
+    flights = Flights(path)
+    model = tw.linear.LeastSquares(verbose=True).fit_stream(flights)
+    show(
+        f"{len(model.coef_)} columns: R² {model.r2_:.4f}, {model.coef_[1]:.2f} ± {model.standard_errors_[1]:.2f} "
+        f"minutes later per hour of the day; {model.accuracy_}"
+    )
 
 # %%
 housing = root / "california-housing" / "california_housing.parquet.brotli"
@@ -147,7 +193,7 @@ if tw.data.is_obtained("mnist"):
         np.save(Path(folder) / "y.npy", digits.train[1].numpy())
         images = tw.data.stream(Path(folder) / "x.npy", target=Path(folder) / "y.npy", batch_size=256)
         softmax = tw.linear.LogisticRegression(
-            "sgd", optimizer=tw.optim.Adam(lr=2e-3), epochs=5, standardize=False, alpha=1.0
+            "sgd", optimizer=tw.optim.Adam(lr=5e-3), schedule="cosine", epochs=5, standardize=False
         ).fit_stream(images, classes=range(10))
     test_x, test_y = (part.numpy() for part in digits.test)
     show(f"MNIST from disk, softmax: {softmax.score(test_x, test_y):.4f} of the test images are right")

@@ -211,12 +211,18 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         return self._first_block(blocks, who)[0].shape[1] if names is None else len(names)
 
     def _set_names(self, blocks: Blocks, features: int) -> None:
-        """Take a stream's number and names of columns, as ``fit`` takes a table's."""
+        """Take a stream's number and names of columns, as ``fit`` takes a table's; x0, x1, … are those of no table."""
         self.n_features_in_ = features
         names = getattr(blocks, "feature_names", None)
         if hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
-        if names is not None and len(names) == features and all(isinstance(name, str) for name in names):
+        numbered = names is not None and list(names) == [f"x{j}" for j in range(features)]
+        if (
+            names is not None
+            and not numbered
+            and len(names) == features
+            and all(isinstance(name, str) for name in names)
+        ):
             self.feature_names_in_: Any = np.asarray(names, dtype=object)
 
     def _names(self) -> list[str]:
