@@ -10,7 +10,7 @@ import torch
 from thalweg.engine.c_source import PREAMBLE, Source, c_type, expression, literal, load, store, stored
 from thalweg.engine.trace import Node, Trace, Untraceable, walk
 
-__all__ = ["HEADER", "columns", "element_source", "moving_inputs", "numbered"]
+__all__ = ["HEADER", "Loop", "columns", "conditions", "element_source", "loop_lines", "moving_inputs", "numbered"]
 
 #: Integers before the pointers in a row of the table: matrices, rows, columns.
 HEADER = 3
@@ -77,7 +77,7 @@ def conditions(trace: Trace) -> list[Node]:
     return found
 
 
-class _Loop:
+class Loop:
     """The loop over elements for one outcome of the conditions: what it reads, computes and writes."""
 
     def __init__(self, trace: Trace, names: Mapping[int, str], choice: Mapping[int, bool]) -> None:
@@ -135,7 +135,7 @@ def element_source(trace: Trace, kept: Mapping[str, torch.dtype], *, at_random: 
     """
     names, where, tests = numbered(trace), columns(trace), conditions(trace)
     loops = [
-        (choice, _Loop(trace, names, {id(test): taken for test, taken in zip(tests, choice, strict=True)}))
+        (choice, Loop(trace, names, {id(test): taken for test, taken in zip(tests, choice, strict=True)}))
         for choice in itertools.product((True, False), repeat=len(tests))
     ]
     needed: dict[int, Node] = {id(test): test for test in tests}
@@ -164,7 +164,7 @@ def element_source(trace: Trace, kept: Mapping[str, torch.dtype], *, at_random: 
                 f"{'' if taken else '!'}{names[id(node)]}" for node, taken in zip(tests, choice, strict=True)
             )
             lines.append(f"{'else ' if number else ''}if ({test}) {{")
-        lines += _loop(trace, loop, names, where, kept, at_random)
+        lines += loop_lines(trace, loop, names, where, kept, at_random)
         if tests:
             lines.append("}")
     lines += ["}", "}", "}", ""]
@@ -207,9 +207,9 @@ def _prologue(
     return lines
 
 
-def _loop(
+def loop_lines(
     trace: Trace,
-    loop: _Loop,
+    loop: Loop,
     names: Mapping[int, str],
     where: Mapping[str, int],
     kept: Mapping[str, torch.dtype],
@@ -235,7 +235,7 @@ def _loop(
         times = " * factor" if name == "grad" else ""
         lines.append(f"const {c_type(node.dtype)} {names[id(node)]} = {read}{times};")
     lines += loop.lines
-    lines += [f"const u32 bits{pair} = mixed(key{pair} + (u32)i);" for pair in range(0, len(drawn), 2)]
+    lines += [f"const u32 bits{pair} = spread(key{pair} + (u32)i);" for pair in range(0, len(drawn), 2)]
     for name, text in loop.writes.items():
         noise = None
         if name in drawn:

@@ -61,6 +61,11 @@ static inline u32 mixed(u32 x) {
     x ^= x >> 16; x *= 0x7feb352du; x ^= x >> 15; x *= 0x846ca68bu; x ^= x >> 16;
     return x;
 }
+/* Uniform over neighbouring elements by the golden ratio; from step to step the key is new. */
+static inline u32 spread(u32 x) {
+    x *= 0x9e3779b1u;
+    return x ^ (x >> 16);
+}
 /* The sign of the divisor, as in Python. */
 static inline double modulo(double a, double b) {
     double rest = fmod(a, b);

@@ -13,6 +13,7 @@ from torch import Tensor
 from thalweg.engine.base import Engine
 from thalweg.engine.bucket import Bucket, Plan, pointers
 from thalweg.engine.c_compiler import NoCompiler
+from thalweg.engine.cuda_bucket import CudaBucket, CudaPlan
 from thalweg.engine.gradient_norm import GradientNorm
 from thalweg.engine.matrix_batches import step_matrices
 from thalweg.engine.native import NativeEngine
@@ -25,6 +26,7 @@ __all__ = ["CompiledEngine"]
 
 _VALUES = methodcaller("values")
 _LAYOUT = attrgetter("layout")
+_Where = tuple[list[int], list[tuple[int, int, int]], list[Tensor]]
 
 
 @dataclass
@@ -36,6 +38,7 @@ class _Layout:
     strides: list[tuple[int, ...]]
     places: list[int]
     buckets: list[Bucket]
+    on_gpu: list[CudaBucket]
     matrices: list[int]
     rest: list[int]
     at_random: bool
@@ -58,7 +61,7 @@ class CompiledEngine(Engine):
 
     def __init__(self) -> None:
         self._fallback = NativeEngine()
-        self._plans: dict[str, Plan | None] = {}
+        self._plans: dict[str, Plan | CudaPlan | None] = {}
         self._norm = GradientNorm()
         self._rule: Rule | None = None
 
@@ -96,7 +99,11 @@ class CompiledEngine(Engine):
                     parts = [params[i] for i in rows], [grads[i] for i in rows], [states[i] for i in rows]
                     engine.step(rule, *parts, hyper, scale, skip=skip, rounder=rounder)
             return
-        if layout.buckets:
+        if layout.on_gpu and skip is not None:
+            # Whether this is a step is known on the device alone, and the counters are on the host.
+            self._fallback.step(rule, params, grads, states, hyper, scale, skip=skip, rounder=rounder)
+            return
+        if layout.buckets or layout.on_gpu:
             self._run(layout, params, grads, hyper, scale, skip, rounder)
         if layout.matrices:
             rows = layout.matrices
@@ -118,13 +125,18 @@ class CompiledEngine(Engine):
         skip: Tensor | None,
         rounder: Rounder | None,
     ) -> None:
-        factor = None if scale is None else scale.to(device="cpu", dtype=torch.float64)
+        # A factor on a GPU stays there: to ask for its value would wait for it.
+        factor = None if scale is None or not layout.buckets else scale.to(device="cpu", dtype=torch.float64)
         flag = None if skip is None else skip.to(device="cpu", dtype=torch.float32)
         seed = rounder.seed_of_step() if rounder is not None and layout.at_random else 0
         grads = _laid_out(layout, params, grads)
         for bucket in layout.buckets:
             chosen = grads if len(bucket.rows) == len(grads) else [grads[i] for i in bucket.rows]
             bucket.run(chosen, hyper, factor, flag, seed)
+        for other in layout.on_gpu:
+            device = params[other.rows[0]].device
+            factor = None if scale is None else scale.to(device=device, dtype=torch.float64)
+            other.run([grads[i] for i in other.rows], hyper, factor, seed)
         # The kernels write past autograd, which must still notice that a saved parameter has changed.
         torch.autograd.graph.increment_version(params)
 
@@ -140,7 +152,7 @@ class CompiledEngine(Engine):
         """Sort the parameters into buckets."""
         if self._rule is not rule:
             self._rule, self._plans = rule, {}
-        found: dict[str, tuple[Plan, list[int], list[tuple[int, int, int]], list[Tensor]]] = {}
+        found: dict[str, tuple[Plan | CudaPlan, _Where]] = {}
         matrices: list[int] = []
         rest: list[int] = []
         for index, (param, state) in enumerate(zip(params, states, strict=True)):
@@ -159,7 +171,7 @@ class CompiledEngine(Engine):
             if plan is None or not fits(plan, param, state):
                 rest.append(index)
                 continue
-            _, rows, shapes, held = found.setdefault(key, (plan, [], [], []))
+            _, (rows, shapes, held) = found.setdefault(key, (plan, ([], [], [])))
             rows.append(index)
             shapes.append(shape_of(param, dims))
             held += [param if name == "param" else state[name] for name in plan.names if name != "grad"]
@@ -168,7 +180,8 @@ class CompiledEngine(Engine):
             [param.dtype for param in params],
             [param.stride() for param in params],
             _places(params, states),
-            [Bucket(*parts) for parts in found.values()],
+            [Bucket(plan, *where) for plan, where in found.values() if isinstance(plan, Plan)],
+            [CudaBucket(plan, *where) for plan, where in found.values() if isinstance(plan, CudaPlan)],
             matrices,
             rest,
             at_random,

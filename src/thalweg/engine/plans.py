@@ -14,6 +14,8 @@ from thalweg.engine.bucket import Plan
 from thalweg.engine.c_compiler import NoCompiler, load_kernel
 from thalweg.engine.c_elements import columns, element_source, moving_inputs
 from thalweg.engine.c_tensors import tensor_source
+from thalweg.engine.cuda_bucket import CudaPlan, load_cuda_kernel
+from thalweg.engine.cuda_elements import cuda_source
 from thalweg.engine.memory_layout import is_dense
 from thalweg.engine.trace import Untraceable, is_moving, trace
 from thalweg.optim import Hyper, Rule, State
@@ -47,7 +49,9 @@ def constants_of(hyper: Hyper) -> list[Any]:
 
 def signature(rule: Rule, param: Tensor, state: State, hyper: Hyper) -> tuple[str, int]:
     """Return what decides which kernel a parameter needs (empty: there is none), and the dimensions it sees."""
-    if param.device.type != "cpu" or real_dtype(param) not in _DTYPES or param.layout is not torch.strided:
+    if param.device.type not in ("cpu", "cuda") or real_dtype(param) not in _DTYPES:
+        return "", 1
+    if param.layout is not torch.strided or (param.device.type == "cuda" and rule.scope == "tensor"):
         return "", 1
     if any(isinstance(value, Tensor) and value.device.type != "cpu" for value in hyper.values()):
         return "", 1
@@ -56,7 +60,9 @@ def signature(rule: Rule, param: Tensor, state: State, hyper: Hyper) -> tuple[st
     dims = 1
     if param.ndim > 1 and rule.scope == "tensor":
         dims = min(param.ndim, 3)
-    return f"{param.dtype} {dims}: " + ", ".join(f"{name} {value.dtype}" for name, value in state.items()), dims
+    return f"{param.device} {param.dtype} {dims}: " + ", ".join(
+        f"{name} {value.dtype}" for name, value in state.items()
+    ), dims
 
 
 def is_matrix(rule: Rule, param: Tensor, hyper: Hyper) -> bool:
@@ -72,7 +78,7 @@ def shape_of(param: Tensor, dims: int) -> tuple[int, int, int]:
     return math.prod(batch), rows, cols
 
 
-def make_plan(rule: Rule, param: Tensor, state: State, hyper: Hyper, dims: int, *, at_random: bool) -> Plan:
+def make_plan(rule: Rule, param: Tensor, state: State, hyper: Hyper, dims: int, *, at_random: bool) -> Plan | CudaPlan:
     """Return the kernel for parameters like *param*.
 
     Raises:
@@ -83,6 +89,12 @@ def make_plan(rule: Rule, param: Tensor, state: State, hyper: Hyper, dims: int, 
     found = trace(rule, state, hyper, exact, dims)
     kept = {"param": real_dtype(param), "grad": real_dtype(param)}
     kept |= {name: real_dtype(value) for name, value in state.items()}
+    kinds = {name: found.inputs[name].kind for name in state}
+    moving = tuple(name.removeprefix("hyper/") for name in moving_inputs(found))
+    if param.device.type == "cuda":
+        text = cuda_source(found, kept, at_random=at_random)
+        kernel = load_cuda_kernel(text.text)
+        return CudaPlan(kernel, found, tuple(text.scalars), tuple(columns(found)), kinds, moving)
     if rule.scope == "tensor":
         source = tensor_source(found, kept, at_random=at_random)
     else:
@@ -92,8 +104,8 @@ def make_plan(rule: Rule, param: Tensor, state: State, hyper: Hyper, dims: int, 
     return Plan(
         function,
         tuple(columns(found)),
-        {name: found.inputs[name].kind for name in state},
-        tuple(name.removeprefix("hyper/") for name in moving_inputs(found)),
+        kinds,
+        moving,
         source.scalars,
         whole=rule.scope == "tensor",
         row_scratch=source.per_row,
@@ -101,13 +113,14 @@ def make_plan(rule: Rule, param: Tensor, state: State, hyper: Hyper, dims: int, 
     )
 
 
-def fits(plan: Plan, param: Tensor, state: State) -> bool:
+def fits(plan: Plan | CudaPlan, param: Tensor, state: State) -> bool:
     """Whether the tensors lie in memory as the kernel walks it: without gaps, all in the same order."""
     if not (param.is_contiguous() if plan.whole else is_dense(param)):
         return False
     for name, value in state.items():
         kind = plan.kinds[name]
-        if value.device.type != "cpu" or value.layout is not torch.strided:
+        wanted = torch.device("cpu") if kind == "tensor" else param.device
+        if value.device != wanted or value.layout is not torch.strided:
             return False
         if kind == "tensor":
             if value.numel() != 1 or value.dtype not in _COUNTERS:

@@ -45,7 +45,11 @@ class Slot:
 
     def has_states(self, state: Mapping[Tensor, Any]) -> bool:
         """Whether the states kept are still the ones in the optimizer's *state*."""
-        return len(self.states) == self._count and all(map(is_, map(state.get, self.params), self.states))
+        if len(self.states) != self._count:
+            return False
+        if len(state) == self._count and all(map(is_, state, self.params)):
+            return all(map(is_, state.values(), self.states))  # in the same order: no look-up by a slow hash
+        return all(map(is_, map(state.get, self.params), self.states))
 
     def keep_states(self, states: list[State]) -> None:
         """Keep these states, which the engine has not seen yet."""
