@@ -166,6 +166,7 @@ def test_learner_and_fit_get_every_setting() -> None:
         "checkpoint_every": "5 steps",
         "keep": 3,
         "flush_every": 9,
+        "guard": "skip",
         "early_stopping": {"monitor": "loss", "patience": 2},
     }
     recipe = load(tiny(train=given))

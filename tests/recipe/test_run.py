@@ -124,8 +124,9 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal
 
         def fit(*args: Any, **settings: Any) -> Any:
             with monkeypatch.context() as patch:
-                patch.setattr("thalweg.loop.state.collect", _without(Interrupt))
-                return begin(*args, hooks=[Interrupt(step, number)], **settings)
+                patch.setattr("thalweg.loop.checkpoints.collect", _without(Interrupt))
+                hooks = [*settings.pop("hooks", ()), Interrupt(step, number)]
+                return begin(*args, hooks=hooks, **settings)
 
         learner.fit = fit
         return learner, data

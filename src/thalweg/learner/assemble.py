@@ -21,6 +21,8 @@ from thalweg.loop import (
     Hook,
     Plan,
     Precision,
+    Processes,
+    RankStep,
     Rates,
     Recorder,
     Run,
@@ -40,6 +42,7 @@ from .checks import prepare_loss
 from .going_on import go_on, make_watch, open_directory
 from .held import Held
 from .resolve import make_schedules
+from .sharing import share_out
 from .tokens import Logits, choose_logits
 
 __all__ = ["Sources", "assemble", "make_sources", "plan_of", "planned"]
@@ -89,31 +92,42 @@ def choose_step(learner: Held, settings: Settings, precision: Precision, total: 
     if learner.step == "eager":
         return "eager", "asked for"
     pays, why = auto_compiles(learner.optimizer, total, settings.accumulate, precision)
+    if Processes.present(learner.device) is not None:
+        pays, why = False, "several processes exchange gradients within the step, which runs eagerly"
     if settings.guard.policy == "skip":
         pays, why = False, "guard='skip' decides about each update before it is made, which runs eagerly"
     if learner.step == "auto":
         return "compiled" if pays else "eager", why
     ours = isinstance(learner.optimizer, RuleOptimizer)
-    if not ours or settings.accumulate > 1 or precision.scaler is not None or settings.guard.policy == "skip":
+    alone = Processes.present(learner.device) is None
+    eager = settings.accumulate > 1 or precision.scaler is not None or settings.guard.policy == "skip"
+    if not ours or not alone or eager:
         raise ValueError(f"Learner: step='compiled' was asked for, but {why}; use step='auto' or 'eager'.")
     return "compiled", "asked for"
 
 
 def make_stepper(
-    learner: Held, objective: Objective, precision: Precision, rates: Rates, *, compiled: bool
+    learner: Held,
+    objective: Objective,
+    precision: Precision,
+    rates: Rates,
+    *,
+    compiled: bool,
+    shares: tuple[Processes | None, Source],
 ) -> EagerStep:
     """Return what makes the updates, eager or compiled."""
     optimizer = learner.optimizer
     ours = isinstance(optimizer, RuleOptimizer)
     if compiled and isinstance(optimizer, RuleOptimizer):
         return CompiledStep(objective, optimizer, precision, rates, strict=learner.step == "compiled")
-    return EagerStep(
-        objective,
-        optimizer,
-        precision,
-        clip_norm=None if ours else learner.clip_norm,
-        clip_value=None if ours else learner.clip_value,
-    )
+    clip: dict[str, Any] = {
+        "clip_norm": None if ours else learner.clip_norm,
+        "clip_value": None if ours else learner.clip_value,
+    }
+    processes, source = shares
+    if processes is not None:
+        return RankStep(objective, optimizer, precision, processes=processes, source=source, **clip)
+    return EagerStep(objective, optimizer, precision, **clip)
 
 
 def make_driver(foreign: TorchSchedule | None, optimizer: Any) -> TorchDriver | None:
@@ -162,6 +176,9 @@ def assemble(
     stopping = EarlyStopping(patience=early_stopping) if isinstance(early_stopping, int) else early_stopping
     all_hooks = [*hooks, *([stopping] if stopping is not None else [])]
     _check_hooks(all_hooks, learner, settings, valid, source)
+    processes = Processes.present(learner.device)
+    if processes is not None:
+        source, valid, settings = share_out(processes, learner, settings, source, valid, all_hooks)
     precision = Precision(learner.precision, learner.device)
     replaced = next((hook for hook in all_hooks if replaces_step(hook)), None)
     logits = Logits(None, "", "")
@@ -193,7 +210,7 @@ def assemble(
         history.event(0, "logits", logits.notice)
         warnings.warn(f"fit: {logits.notice}", stacklevel=3)
     recorder = Recorder(history, rates.names)
-    stepper = make_stepper(learner, objective, precision, rates, compiled=compiled)
+    stepper = make_stepper(learner, objective, precision, rates, compiled=compiled, shares=(processes, source))
     kept = run_dir is not None or resume is not None
     is_replaced = replaced is not None
     watch = make_watch(settings, learner.optimizer, precision, learner.module, replaced=is_replaced, kept=kept)
@@ -201,7 +218,7 @@ def assemble(
     if replaced is not None:
         chosen = ("replaced", f"by {type(replaced).__name__}.step")
     plan = plan_of(learner, source, settings, rates, total, per_epoch, foreign, chosen, loss, logits.why)
-    directory = open_directory(run_dir, None if resume is None else resume[0])
+    directory = open_directory(run_dir, None if resume is None else resume[0], processes)
     run = Run(
         module=learner.module,
         objective=objective,
@@ -222,6 +239,7 @@ def assemble(
         driver=make_driver(foreign, learner.optimizer),
         seed=seed,
         watch=watch,
+        processes=processes,
     )
     run.before_evaluation = averaging(run)
     try:

@@ -9,17 +9,19 @@ from typing import Any
 from torch import nn
 
 from thalweg.engine import RuleOptimizer
-from thalweg.loop import Latch, Precision, Run, RunDirectory, Settings, Watch, restore
+from thalweg.loop import Latch, NoDirectory, Precision, Processes, Run, RunDirectory, Settings, Watch, restore
 
 __all__ = ["go_on", "make_watch", "open_directory"]
 
 
-def open_directory(run_dir: Path | str | None, resume: Path | None) -> RunDirectory | None:
+def open_directory(run_dir: Path | str | None, resume: Path | None, processes: Processes | None) -> RunDirectory | None:
     """Return the run directory, locked: the one named, else the one that is resumed, else none.
 
     Raises:
         ValueError: it holds another run, or another process trains in it.
     """
+    if processes is not None and not processes.is_first and (run_dir is not None or resume is not None):
+        return NoDirectory(run_dir if run_dir is not None else _run_of(resume or Path()))
     if run_dir is not None:
         same = resume is not None and Path(run_dir).resolve() == _run_of(resume).resolve()
         directory = RunDirectory(run_dir, resume=same)
@@ -51,7 +53,11 @@ def go_on(run: Run, tree: dict[str, Any], where: str) -> None:
     run.is_changed = bool(changes) and run.directory is not None
     for line in changes:
         run.history.event(run.step, "changed on resume", line)
-        warnings.warn(f"resume at step {run.step}: {line}", stacklevel=4)
+        # What was asked for anyway (more epochs, and the schedule that belongs to them) is no warning.
+        if line.split(":")[0] in (*run.settings.change, "processes"):
+            warnings.warn(f"resume at step {run.step}: {line}", stacklevel=4)
+        elif run.settings.verbose:
+            print(f"resume at step {run.step}: {line}", flush=True)
 
 
 def make_watch(

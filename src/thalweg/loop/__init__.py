@@ -1,11 +1,10 @@
 """Training: plan, groups, rates, history, hooks, and the loop itself."""
 
-from .changes import CHANGES
 from .checkpoints import Checkpoints
 from .close_epoch import flush
 from .compiled import PAYS_AFTER, CompiledStep
 from .evaluate import eval_mode, evaluate, predict
-from .files import RunDirectory, environment
+from .files import NoDirectory, RunDirectory, environment
 from .fit import fit
 from .groups import GroupRow, LayerGroup, build_groups, norm_parameters
 from .guard import Guard
@@ -14,10 +13,12 @@ from .hooks import EarlyStopping, Hook
 from .latch import Latch
 from .plan import Plan, Span, make_plan, memory
 from .precision import Precision
+from .processes import Processes, shared
+from .rank_step import RankStep
 from .rates import Rates
 from .recorder import Recorder
 from .run import Run
-from .settings import Cadence, Every, Settings
+from .settings import CHANGES, Cadence, Every, Settings
 from .state import check_model, read_checkpoint, restore
 from .step import EagerStep
 from .watch import Watch
@@ -37,8 +38,11 @@ __all__ = [
     "Hook",
     "Latch",
     "LayerGroup",
+    "NoDirectory",
     "Plan",
     "Precision",
+    "Processes",
+    "RankStep",
     "Rates",
     "Recorder",
     "Run",
@@ -60,4 +64,5 @@ __all__ = [
     "predict",
     "read_checkpoint",
     "restore",
+    "shared",
 ]

@@ -5,31 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from thalweg.errors import unknown_name
-
 if TYPE_CHECKING:
     from .run import Run
 
-__all__ = ["CHANGES", "adopt_settings", "check_changes", "keep_position", "present_settings"]
-
-#: Names for ``fit(..., resume=…, change=…)``. More epochs need no name: the number is given in any case.
-CHANGES = ("lr", "schedule", "batch_size", "accumulate", "frozen")
-
-
-def check_changes(given: Sequence[str] | str) -> tuple[str, ...]:
-    """Return the names as a tuple.
-
-    Raises:
-        ValueError: an unknown one.
-
-    >>> check_changes("lr")
-    ('lr',)
-    """
-    names = (given,) if isinstance(given, str) else tuple(given)
-    for name in names:
-        if name not in CHANGES:
-            raise unknown_name("fit", "change", name, CHANGES)
-    return names
+__all__ = ["adopt_settings", "keep_position", "present_settings"]
 
 
 def present_settings(run: Run) -> dict[str, Any]:

@@ -66,7 +66,10 @@ class Checkpoints:
         steps, seconds = self.cadence.steps, self.cadence.seconds
         if steps and self._run.step % steps == 0:
             return True
-        return bool(seconds) and time.monotonic() - self._written >= seconds
+        if not seconds:
+            return False
+        due = time.monotonic() - self._written >= seconds
+        return due if self._run.processes is None else self._run.processes.any(due)
 
     def after_epoch(self, row: dict[str, float]) -> None:
         """Write what is due after an epoch with this row: by count, and where it is the best so far."""
@@ -104,12 +107,14 @@ class Checkpoints:
         assert run.directory is not None, "a checkpoint needs a run directory"
         self._writer.wait()
         tensors, plain = flatten(collect(run))
+        self._written = time.monotonic()
+        if run.processes is not None and not run.processes.is_first:
+            return
         facts = {"step": run.step, "epoch": run.epoch, "batch": run.batch, "best": run.best if is_best else None}
         folder = run.directory.path / "checkpoints" / name_of(run.step)
         # Training goes on in the same tensors, so the thread gets copies.
         owned = {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
         self._writer.submit(partial(_write, folder, owned, plain, facts, run.settings.keep))
-        self._written = time.monotonic()
 
     def wait(self) -> None:
         """Wait until what was handed over is on disk.

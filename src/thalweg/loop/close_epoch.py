@@ -11,6 +11,7 @@ from thalweg.errors import unknown_name
 
 from .evaluate import evaluate
 from .history import Array
+from .judge import judge as judge_window
 from .run import Run
 
 __all__ = ["close_epoch", "flush"]
@@ -30,7 +31,7 @@ def flush(run: Run, *, judge: bool = True) -> dict[str, Array]:
         run.history.event(step, "rate", line)
     if run.directory is not None:
         run.directory.append_steps(block)
-    skipped = run.watch.judge(run, block, run.recorder.window, may_raise=judge)
+    skipped = judge_window(run, block, run.recorder.window, may_raise=judge)
     # A replaced step that returned nothing weighs nothing, nor does an update that was skipped.
     counted = (block["weight"] != 0) & ~skipped
     add_up(
@@ -86,7 +87,7 @@ def close_epoch(run: Run, seconds: float) -> dict[str, float]:
     if run.valid is not None:
         weights = nullcontext() if run.before_evaluation is None else run.before_evaluation()
         with weights:
-            values = evaluate(run.valid_objective, run.valid, run.metrics, run.precision)
+            values = evaluate(run.valid_objective, run.valid, run.metrics, run.precision, processes=run.processes)
         row.update({f"val_{name}": value for name, value in values.items()})
     row["seconds"] = seconds
     for line in run.rates.observe(row):

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from thalweg import metric
 from thalweg.data import Source, split
+from thalweg.data.ranked import rows_in
 from thalweg.objective import Objective
 
 from .precision import Precision
+from .processes import Processes
 
 __all__ = ["eval_mode", "evaluate", "predict"]
 
@@ -32,18 +34,27 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def evaluate(
-    objective: Objective, source: Source, metrics: Mapping[str, Any], precision: Precision, epoch: int = 0
+    objective: Objective,
+    source: Source,
+    metrics: Mapping[str, Any],
+    precision: Precision,
+    epoch: int = 0,
+    processes: Processes | None = None,
 ) -> dict[str, float]:
     """Return the loss (sum over weight, penalty included) and every metric over *source*, in evaluation mode.
 
-    The host waits for the device once, at the end.
+    The host waits for the device once, at the end. With *processes*, *source* is this one's share, and losses and
+    metrics are those of all shares together.
     """
     total: Tensor | None = None
     weight: Tensor | float = 0
     for held in metrics.values():
         held.reset()
+        held.sync_on_compute = processes is not None  # torchmetrics would otherwise wait for processes that do not come
     with eval_mode(objective.model):
         for batch in source.batches(epoch):
+            if processes is not None and not rows_in(batch):
+                continue
             parts = split(batch)
             with precision.context():
                 batch_sum, batch_weight, output = objective.eager(parts)
@@ -54,6 +65,8 @@ def evaluate(
                 metric.update_all(metrics, objective.loss, output, parts.target)
     if total is None:
         raise ValueError("evaluate: the data gave no batch, so there is nothing to evaluate; pass at least one sample.")
+    if processes is not None:
+        total, weight = processes.total([total, weight]).unbind()
     loss = float(total) / float(weight) if float(weight) else 0.0
     if objective.penalty_term is not None:
         loss += float(objective.penalty(dict(objective.model.named_parameters())))

@@ -17,7 +17,7 @@ from thalweg.checkpoint import RunLock, clear_leftovers, write_text, write_whole
 
 from .history import Array, History, csv_text
 
-__all__ = ["RunDirectory", "environment"]
+__all__ = ["NoDirectory", "RunDirectory", "environment"]
 
 _STEP_COLUMNS = ("step", "epoch", "loss", "smoothed", "grad_norm")
 
@@ -115,6 +115,36 @@ class RunDirectory:
 
         tensors = {name: t.detach().cpu().contiguous().clone() for name, t in module.state_dict().items()}
         write_whole(self.path / "model.safetensors", lambda temporary: save_file(tensors, temporary))
+
+
+class NoDirectory(RunDirectory):
+    """The run directory of a process that writes nothing: another one does.
+
+    Args:
+        path: the directory that the other one writes.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._lock = None
+
+    def lock(self) -> None:
+        """Leave the lock to the one that writes."""
+
+    def start(self, plan: dict[str, Any], history: History) -> None:
+        """Write nothing."""
+
+    def append_steps(self, block: dict[str, Array]) -> None:
+        """Write nothing."""
+
+    def write_epochs(self, history: History) -> None:
+        """Write nothing."""
+
+    def write_json(self, name: str, document: Any) -> None:
+        """Write nothing."""
+
+    def write_model(self, module: nn.Module) -> None:
+        """Write nothing."""
 
 
 def _ordered(columns: dict[str, Array]) -> dict[str, Array]:

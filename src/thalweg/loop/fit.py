@@ -68,6 +68,7 @@ def one_epoch(run: Run, progress: Progress, checkpoints: Checkpoints) -> None:
     row = close_epoch(run, time.perf_counter() - started)
     progress.epoch(row)
     checkpoints.after_epoch(row)
+    run.agree()
 
 
 def train_epoch(run: Run, progress: Progress, checkpoints: Checkpoints) -> bool:
@@ -104,6 +105,7 @@ def train_epoch(run: Run, progress: Progress, checkpoints: Checkpoints) -> bool:
         if checkpoints.each_step and checkpoints.due():
             flush(run)
             checkpoints.write()
+        run.agree()
         if run.stop_reason:
             return False
     if held:  # the last window of the epoch, divided by what it holds
@@ -116,10 +118,10 @@ def train_epoch(run: Run, progress: Progress, checkpoints: Checkpoints) -> bool:
 def update(run: Run) -> None:
     """Make one update from the accumulated gradients and keep its values on the device."""
     stepper = run.stepper
-    loss, weight = stepper.loss, stepper.weight
-    assert loss is not None, "an update follows at least one micro-batch"
     rates = run.rates.current()
     real = stepper.update()
+    loss, weight = stepper.loss, stepper.weight  # of all processes together, once the update is made
+    assert loss is not None, "an update follows at least one micro-batch"
     run.recorder.add(
         run.step + 1,
         run.epoch + 1,

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thalweg.checkpoint import checkpoints as folders_of
-from thalweg.checkpoint import load, read_manifest, restore_rng, step_of, unflatten
+from thalweg.checkpoint import load, read_manifest, step_of, unflatten
 
-from .state import put_back
+from .state import put_back, restore_generators
 from .watch import Spoiled
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _roll_back(run: Run, checkpoints: Checkpoints, spoiled: Spoiled) -> None:
     put_back(run, tree, f"rollback to {folder.name}")
     for hook, (_, tensors, plain) in zip(run.hooks, tree["hooks"], strict=True):
         hook.load_state(tensors, plain)
-    restore_rng(tree["rng"]["tensors"], tree["rng"]["plain"])
+    restore_generators(run, tree["rng"])
     run.stepper.clear()
     run.optimizer.zero_grad(set_to_none=True)
     watch.skipped |= left_out | {(spoiled.epoch, batch) for batch in range(*spoiled.batches)}

@@ -17,6 +17,7 @@ from thalweg.schedule import TorchDriver
 from .guard import Guard
 from .history import History
 from .precision import Precision
+from .processes import Processes
 from .rates import Rates
 from .recorder import Recorder
 from .settings import Settings
@@ -41,6 +42,8 @@ class Run:
         window: the batch that the present update began with.
         best: the best value so far of the column whose best checkpoint is kept.
         is_changed: whether settings differ from those of the checkpoint it began at.
+        processes: all that train this model together, or None for this one alone.
+        wish: why this process wants an end, until all have agreed to it.
         watch: what the guard has seen.
         pending: rows of finished epochs whose losses have not been brought to the host.
         stop_reason: why training ends early, or an empty string.
@@ -71,6 +74,8 @@ class Run:
     window: int = 0
     best: float | None = None
     is_changed: bool = False
+    processes: Processes | None = None
+    wish: str = ""
     watch: Watch = field(default_factory=lambda: Watch(Guard()))
     epoch_sum: float = 0.0
     epoch_weight: float = 0.0
@@ -92,7 +97,14 @@ class Run:
 
     def stop(self, reason: str) -> None:
         """Ask for an end after the present step."""
-        self.stop_reason = self.stop_reason or reason
+        if self.processes is None:
+            self.stop_reason = self.stop_reason or reason
+        self.wish = self.wish or reason
+
+    def agree(self) -> None:
+        """Let all processes end after the same step, where one of them wants to; all of them must ask."""
+        if self.processes is not None and not self.stop_reason and self.processes.any(bool(self.wish)):
+            self.stop_reason = self.wish or "another process was asked to stop"
 
     def call(self, place: str, *args: Any) -> None:
         """Call every hook at *place*."""

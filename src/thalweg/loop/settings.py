@@ -6,16 +6,35 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from thalweg.errors import check_number
+from thalweg.errors import check_number, unknown_name
 
-from .changes import check_changes
 from .guard import Guard
 
-__all__ = ["Cadence", "Every", "Settings"]
+__all__ = ["CHANGES", "Cadence", "Every", "Settings", "check_changes"]
 
 _EVERY = re.compile(r"\s*(\d+)\s*(epoch|step)s?\s*")
 _CLOCK = re.compile(r"\s*(\d+)\s*(second|minute|hour)s?\s*")
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600}
+
+
+#: Names for ``fit(..., resume=…, change=…)``. More epochs need no name: the number is given in any case.
+CHANGES = ("lr", "schedule", "batch_size", "accumulate", "frozen")
+
+
+def check_changes(given: Sequence[str] | str) -> tuple[str, ...]:
+    """Return the names as a tuple.
+
+    Raises:
+        ValueError: an unknown one.
+
+    >>> check_changes("lr")
+    ('lr',)
+    """
+    names = (given,) if isinstance(given, str) else tuple(given)
+    for name in names:
+        if name not in CHANGES:
+            raise unknown_name("fit", "change", name, CHANGES)
+    return names
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_model", "collect", "read_checkpoint", "restore"]
 
+_STEP, _RANK = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F  # odd, so that steps and ranks have seeds of their own
+
 #: The parts of a run's state; a checkpoint without one of them is none of a run.
 PARTS = (
     *("seed", "model", "trainable", "optimizer", "optimizer_name", "scaler", "rates", "driver", "settings"),
@@ -31,7 +33,9 @@ def collect(run: Run) -> dict[str, Any]:
 
     Called between updates, so there is never a partial accumulation to keep: a stop waits for the window's end.
     """
-    rng_tensors, rng_plain = snapshot_rng()
+    generators = [dict(zip(("tensors", "plain"), snapshot_rng(), strict=True))]
+    if run.processes is not None:
+        generators = run.processes.gather(generators[0])
     arrays, history = run.history.state()
     run.stepper.settle()
     return {
@@ -56,7 +60,7 @@ def collect(run: Run) -> dict[str, Any]:
         "hooks": [[type(hook).__name__, *hook.state()] for hook in run.hooks],
         "history": {"arrays": arrays, "plain": history},
         "guard": run.watch.state(),
-        "rng": {"tensors": rng_tensors, "plain": rng_plain},
+        "rng": generators,  # of every process, by rank
     }
 
 
@@ -157,8 +161,17 @@ def _restore(run: Run, tree: dict[str, Any], where: str) -> list[str]:
         hook.load_state(tensors, plain)
     history = History.load(tree["history"]["arrays"], tree["history"]["plain"])
     run.history.__dict__.update(history.__dict__)
-    restore_rng(tree["rng"]["tensors"], tree["rng"]["plain"])
-    return lines
+    return lines + restore_generators(run, tree["rng"])
+
+
+def restore_generators(run: Run, stored: list[dict[str, Any]]) -> list[str]:
+    """Put back this process's generators; with another number of processes each begins anew, which is said."""
+    rank, world_size = (0, 1) if run.processes is None else (run.processes.rank, run.processes.world_size)
+    if len(stored) == world_size:
+        restore_rng(stored[rank]["tensors"], stored[rank]["plain"])
+        return []
+    torch.manual_seed((run.seed + run.step * _STEP + rank * _RANK) % (1 << 62))
+    return [f"processes: {world_size}, were {len(stored)}, so that dropout and the like draw anew from here"]
 
 
 def put_back(run: Run, tree: dict[str, Any], where: str) -> list[str]:
