@@ -61,7 +61,7 @@ class Moments:
         self.rows_at_once = max(512, _CACHE // (width * self._dtype.itemsize))
         self._totals = torch.zeros(workers, width, width, dtype=torch.float64)
         self._buffers: list[tuple[Tensor, Tensor]] = []
-        self._begun = False
+        self._begun = self._shifted = False
 
     @property
     def gram(self) -> Array:
@@ -100,10 +100,11 @@ class Moments:
         if self.centred and not self._begun:
             # A shift that the working precision represents costs no rounding of its own.
             self.shift = column_means(X, y, w).astype(np.float32).astype(np.float64)
-            if self.precision == "fast" and w is None and _is_near_zero(X, y, self.shift):
+            if w is None and _is_near_zero(X, y, self.shift):  # a subtraction costs half as much as the product
                 self.shift = np.zeros(len(self.shift))
         if not self._begun:
             self.dtype = X.dtype
+            self._shifted = bool(self.shift.any())
         self._begun = True
         self.rows += len(X) if w is None else int(np.count_nonzero(w))
         p = self.features
@@ -117,7 +118,7 @@ class Moments:
                 (slice(p, -1), as_tensor(y), shift[p:].to(self._dtype), shift[p:]),
             ]
         weights = None if w is None else as_tensor(w)
-        plain = both is not None and w is None and not self.shift.any() and columns[0][1].dtype is self._dtype
+        plain = both is not None and w is None and not self._shifted and columns[0][1].dtype is self._dtype
         if not self._buffers:
             self._buffers = [self._buffer() for _ in range(len(self._totals))]
 
@@ -177,7 +178,7 @@ class Moments:
 
     def _write(self, out: Tensor, given: Tensor, shift: Tensor, exact: Tensor) -> None:
         """Write ``given - shift`` into *out*; what is wider than *out* is shifted before it is rounded."""
-        if not self.centred:
+        if not self._shifted:
             out.copy_(given)
         elif given.dtype is out.dtype:
             torch.sub(given, shift, out=out)
