@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 
 from thalweg import recipe
 from thalweg.checkpoint import latest
+from thalweg.loop import Processes, is_first
 
 from .words import split_words
 
@@ -57,12 +59,15 @@ def run(
         raise ValueError(f"run: --resume {resume} goes on in that run's own directory; leave --out out.")
     places: list[Path] = []
     settings: dict[str, Any] = {"verbose": not quiet, "started": places.append}
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1  # torchrun started this
+    if several and _join(name, overrides, resume):
+        as_json, settings["verbose"] = False, False
     try:
         # With --json, lines that are not the summary go to standard error.
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
             if resume is None:
                 made = recipe.load(name or "digits", overrides)
-                for note in made.notes:
+                for note in made.notes if is_first() else ():
                     print(note, file=sys.stderr)
                 summary = recipe.run(made, out, **settings)
             else:
@@ -73,6 +78,11 @@ def run(
         return stop.code if isinstance(stop, SystemExit) and isinstance(stop.code, int) else 130
     except FloatingPointError as error:
         raise FloatingPointError(f"{error}\n{_kept(places)}") from None
+    finally:
+        first = is_first()
+        Processes.leave()
+    if not first:
+        return 0
     if as_json:
         print(json.dumps(summary.to_dict()))
     elif quiet:
@@ -83,6 +93,13 @@ def run(
     else:
         print(f"\n{summary}")
     return 0
+
+
+def _join(name: str | None, overrides: list[str], resume: Path | None) -> bool:
+    """Join the processes that torchrun started; return whether this one is to be silent."""
+    described = recipe.load(name or "digits", overrides) if resume is None else recipe.load(resume / "recipe.toml")
+    Processes.join(described.train.device)
+    return not is_first()
 
 
 def _stopped(places: list[Path]) -> str:

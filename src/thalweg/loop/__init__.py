@@ -13,7 +13,7 @@ from .hooks import EarlyStopping, Hook
 from .latch import Latch
 from .plan import Plan, Span, make_plan, memory
 from .precision import Precision
-from .processes import Processes, shared
+from .processes import Processes, is_first, shared
 from .rank_step import RankStep
 from .rates import Rates
 from .recorder import Recorder
@@ -58,6 +58,7 @@ __all__ = [
     "evaluate",
     "fit",
     "flush",
+    "is_first",
     "make_plan",
     "memory",
     "norm_parameters",

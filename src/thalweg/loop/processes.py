@@ -10,7 +10,17 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor
 
-__all__ = ["Processes", "shared"]
+__all__ = ["Processes", "is_first", "shared"]
+
+
+def is_first() -> bool:
+    """Whether this process writes and prints: the first of several, or the only one.
+
+    >>> is_first()
+    True
+    """
+    processes = Processes.present(torch.device("cpu"))
+    return processes is None or processes.is_first
 
 
 def shared(mine: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from thalweg.checkpoint import RunLock, latest
 from thalweg.errors import listing
-from thalweg.loop import read_checkpoint
+from thalweg.loop import is_first, read_checkpoint, shared
 
 from . import closing
 from .directory import claim, release
@@ -73,9 +73,12 @@ def run(
         recipe = load(recipe.to_dict(), overrides, names)
     learner, data = recipe.build(names)
     check_fit(recipe, learner, data)
-    directory, is_new = claim(recipe.name, out)
+    first = is_first()
+    verbose = verbose and first
+    directory, is_new = shared(claim(recipe.name, out) if first else None)
     try:
-        recipe.save(directory / "recipe.toml")
+        if first:
+            recipe.save(directory / "recipe.toml")
         if started is not None:
             started(directory)
         if verbose:
@@ -91,9 +94,12 @@ def run(
                 **recipe.fit_arguments(),
             )
     except BaseException:
-        release(directory, is_new)
+        if first:
+            release(directory, is_new)
         raise
-    return closing.close(recipe, learner, data, directory, time.perf_counter() - begun)
+    seconds = time.perf_counter() - begun
+    summary: RunSummary = shared(closing.close(recipe, learner, data, directory, seconds) if first else None)
+    return summary
 
 
 def resume(
@@ -129,14 +135,12 @@ def resume(
     if expected is not None:
         _check_same(directory, load(_recipe_of(directory), (), names), expected)
     recipe = load(_recipe_of(directory), texts, names)
-    RunLock(directory).release()  # nothing is touched in a directory that another process trains in
-    before = RunSummary.read(directory)
-    progress = read_checkpoint(directory)["progress"]
-    step, epoch = int(progress["step"]), int(progress["epoch"])
-    # The weights are written when training has ended, also when it was stopped early.
-    trained = (directory / "model.safetensors").is_file() and (epoch >= recipe.train.epochs or not texts)
+    first = is_first()
+    verbose = verbose and first
+    step, trained, before = shared(_found(directory, recipe, bool(texts)) if first else None)
     if trained and before is not None:
-        return before
+        summary: RunSummary = before
+        return summary
     learner, data = recipe.build(names)
     check_fit(recipe, learner, data)
     if started is not None:
@@ -146,11 +150,14 @@ def resume(
     if trained:  # it was stopped between its last step and its report
         learner.load(directory)
         learner.load(directory / "model.safetensors")
-        return closing.close(recipe, learner, data, directory, sum(row["seconds"] for row in learner.history.epochs))
-    for name in ("summary.json", "model.safetensors"):  # of a run that had finished and is to go on for longer
-        (directory / name).unlink(missing_ok=True)
-    if texts:
-        recipe.save(directory / "recipe.toml")
+        seconds = sum(row["seconds"] for row in learner.history.epochs)
+        summary = shared(closing.close(recipe, learner, data, directory, seconds) if first else None)
+        return summary
+    if first:
+        for name in ("summary.json", "model.safetensors"):  # of a run that had finished and is to go on for longer
+            (directory / name).unlink(missing_ok=True)
+        if texts:
+            recipe.save(directory / "recipe.toml")
     begun = time.perf_counter()
     with dropout_hooks(recipe) as masks:
         learner.fit(
@@ -162,7 +169,19 @@ def resume(
             change=change,
             **recipe.fit_arguments(),
         )
-    return closing.close(recipe, learner, data, directory, time.perf_counter() - begun, resumed_at=step)
+    seconds = time.perf_counter() - begun
+    summary = shared(closing.close(recipe, learner, data, directory, seconds, resumed_at=step) if first else None)
+    return summary
+
+
+def _found(directory: Path, recipe: Recipe, changed: bool) -> tuple[int, bool, RunSummary | None]:
+    """Return how far the run has come, whether it has been trained to its end, and its summary."""
+    RunLock(directory).release()  # nothing is touched in a directory that another process trains in
+    progress = read_checkpoint(directory)["progress"]
+    step, epoch = int(progress["step"]), int(progress["epoch"])
+    # The weights are written when training has ended, also when it was stopped early.
+    trained = (directory / "model.safetensors").is_file() and (epoch >= recipe.train.epochs or not changed)
+    return step, trained, RunSummary.read(directory)
 
 
 def _hooks(data: Parts, verbose: bool) -> list[Samples]:
