@@ -1,4 +1,4 @@
-"""`torchrun -m thalweg run`: two processes give what one gives, one directory, one report; one goes on where two were."""
+"""`torchrun -m thalweg run`: two processes give what one gives, in one directory, and one goes on where two were."""
 
 from __future__ import annotations
 
