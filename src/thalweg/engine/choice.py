@@ -32,6 +32,7 @@ _SAVED = {"fused": (4e-6, 8e-11), "for-each": (2e-5, 1e-9), "equation": (5e-5, 1
 def saved_per_step(rule: Rule, params: Iterable[Tensor]) -> float:
     """Return an estimate of the seconds per update that the kernel saves against the best without compiling.
 
+    >>> import torch
     >>> from thalweg.optim import AdamW
     >>> saved_per_step(AdamW(), [torch.empty(512, 512)] * 100) < 0.005
     True

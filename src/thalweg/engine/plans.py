@@ -55,8 +55,8 @@ def signature(rule: Rule, param: Tensor, state: State, hyper: Hyper) -> tuple[st
         return "", 1
     if any(isinstance(value, Tensor) and value.device.type != "cpu" for value in hyper.values()):
         return "", 1
-    if rule.scope == "tensor" and param.numel() == 0:
-        return "", 1  # nothing to take a mean of
+    if rule.scope != "element" and param.numel() == 0:
+        return "", 1  # nothing to take a mean or a product of
     dims = 1
     if param.ndim > 1 and rule.scope == "tensor":
         dims = min(param.ndim, 3)
