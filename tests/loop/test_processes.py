@@ -230,3 +230,25 @@ def test_what_cannot_work_is_refused_by_name(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("LOCAL_RANK", "7")
     with pytest.raises(ValueError, match=r"device='cuda' asks for NCCL .* but process 7 of this machine has none"):
         Processes.join("cuda")
+
+
+def test_a_rule_that_needs_whole_matrices_refuses_sharded_ones(tmp_path: Path) -> None:
+    def refused(rank: int) -> str:
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.tensor import Shard, distribute_tensor
+
+        module = nn.Linear(8, 8, bias=False)
+        learner = tw.Learner(module, tw.optim.Muon(lr=0.1), "mse", device="cpu")
+        mesh = init_device_mesh("cpu", (1,))
+        sharded = nn.Parameter(distribute_tensor(module.weight.detach(), mesh, [Shard(0)]))
+        learner.optimizer.param_groups[0]["params"] = [sharded]
+        try:
+            learner.fit((torch.zeros(4, 8), torch.zeros(4, 8)), verbose=False)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    (said,) = together(tmp_path, 1, refused)
+    assert said.startswith(
+        "Muon: looks at a whole matrix of weights, but a parameter of shape (8, 8) is sharded over 1"
+    )

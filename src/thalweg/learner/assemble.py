@@ -27,6 +27,7 @@ from thalweg.loop import (
     Recorder,
     Run,
     Settings,
+    check_sharded,
     make_plan,
     memory,
 )
@@ -176,6 +177,7 @@ def assemble(
     stopping = EarlyStopping(patience=early_stopping) if isinstance(early_stopping, int) else early_stopping
     all_hooks = [*hooks, *([stopping] if stopping is not None else [])]
     _check_hooks(all_hooks, learner, settings, valid, source)
+    check_sharded(learner.optimizer)
     processes = Processes.present(learner.device)
     if processes is not None:
         source, valid, settings = share_out(processes, learner, settings, source, valid, all_hooks)

@@ -13,7 +13,7 @@ from .hooks import EarlyStopping, Hook
 from .latch import Latch
 from .plan import Plan, Span, make_plan, memory
 from .precision import Precision
-from .processes import Processes, is_first, shared
+from .processes import Processes, check_sharded, is_first, shared
 from .rank_step import RankStep
 from .rates import Rates
 from .recorder import Recorder
@@ -53,6 +53,7 @@ __all__ = [
     "Watch",
     "build_groups",
     "check_model",
+    "check_sharded",
     "environment",
     "eval_mode",
     "evaluate",
