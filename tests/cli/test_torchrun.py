@@ -23,7 +23,7 @@ def started(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def losses(run: Path) -> list[float]:
-    return [float(row["loss"]) for row in csv.DictReader((run / "history.csv").open())]
+    return [float(row["loss"]) for row in csv.DictReader((run / "history.csv").read_text().splitlines())]
 
 
 def test_two_processes_run_a_recipe_and_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,3 +199,32 @@ def test_what_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is none of a run \(it has no seed"):
         fit(None, resume=saved)
     shutil.rmtree(saved)
+
+
+def test_an_export_is_read_by_torch(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    from thalweg.loop import export
+
+    module = model(1)
+    made = tw.Learner(module, tw.optim.AdamW(lr=1e-3), "cross_entropy", no_decay=None, seed=0, device="cpu")
+    made.fit(data(), batch_size=10, verbose=False, run_dir=tmp_path / "run")
+    folder = export(tmp_path / "run", tmp_path / "out")
+    weights = load_file(folder / "model.safetensors")
+    assert all(torch.equal(weights[name], tensor) for name, tensor in module.state_dict().items())
+    plain = model(2)
+    plain.load_state_dict(weights)
+    optimizer = torch.optim.AdamW(plain.parameters())
+    optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True))
+    assert optimizer.param_groups[0]["lr"] == made.optimizer.param_groups[0]["lr"]
+    for ours, theirs in zip(module.parameters(), plain.parameters(), strict=True):
+        for name in ("exp_avg", "exp_avg_sq"):
+            assert torch.equal(made.optimizer.state[ours][name], optimizer.state[theirs][name])
+        ours.grad = torch.ones_like(ours)
+        theirs.grad = torch.ones_like(theirs)
+    made.optimizer.step()
+    optimizer.step()
+    for ours, theirs in zip(module.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-6, atol=1e-7), "the next step is torch's own"
+    with pytest.raises(ValueError, match=r"holds model\.safetensors and optimizer\.pt already"):
+        export(tmp_path / "run", folder)

@@ -4,6 +4,7 @@ from .checkpoints import Checkpoints
 from .close_epoch import flush
 from .compiled import PAYS_AFTER, CompiledStep
 from .evaluate import eval_mode, evaluate, predict
+from .export import export
 from .files import NoDirectory, RunDirectory, environment
 from .fit import fit
 from .groups import GroupRow, LayerGroup, build_groups, norm_parameters
@@ -57,6 +58,7 @@ __all__ = [
     "environment",
     "eval_mode",
     "evaluate",
+    "export",
     "fit",
     "flush",
     "is_first",
