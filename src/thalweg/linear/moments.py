@@ -25,7 +25,7 @@ _CACHE = 512 << 10
 class Moments:
     r"""The matrix :math:`G = \sum_i w_i z_i z_i^\top` of the rows :math:`z_i = (x_i - m_x,\; y_i - m_y,\; 1)`.
 
-    The shift :math:`m` is the mean of the first block, so that the large part of a column's mean costs no digits
+    The shift :math:`m` is the mean of the first block (0 where all means are small), so that a large one costs no digits
     later. ``"high"`` converts the rows to float64 and sums in float64; ``"fast"`` multiplies a few thousand rows at a
     time in float32 and adds the products up in float64.
 
@@ -100,7 +100,7 @@ class Moments:
         if self.centred and not self._begun:
             # A shift that the working precision represents costs no rounding of its own.
             self.shift = column_means(X, y, w).astype(np.float32).astype(np.float64)
-            if w is None and _is_near_zero(X, y, self.shift):  # a subtraction costs half as much as the product
+            if w is None and _is_near_zero(X, y, self.shift):  # to subtract costs a quarter of the product
                 self.shift = np.zeros(len(self.shift))
         if not self._begun:
             self.dtype = X.dtype
