@@ -166,6 +166,8 @@ def _restore(run: Run, tree: dict[str, Any], where: str) -> list[str]:
 
 def restore_generators(run: Run, stored: list[dict[str, Any]]) -> list[str]:
     """Put back this process's generators; with another number of processes each begins anew, which is said."""
+    if not (isinstance(stored, list) and stored and all(isinstance(one, dict) for one in stored)):
+        raise TypeError("the generators' states are no list of one for each process")
     rank, world_size = (0, 1) if run.processes is None else (run.processes.rank, run.processes.world_size)
     if len(stored) == world_size:
         restore_rng(stored[rank]["tensors"], stored[rank]["plain"])
