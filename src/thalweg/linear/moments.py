@@ -25,7 +25,7 @@ _CACHE = 512 << 10
 class Moments:
     r"""The matrix :math:`G = \sum_i w_i z_i z_i^\top` of the rows :math:`z_i = (x_i - m_x,\; y_i - m_y,\; 1)`.
 
-    The shift :math:`m` is the mean of the first block (0 where all means are small), so that a large one costs no digits
+    The shift :math:`m` is the mean of the first block (0 where all are small), so that large ones cost no digits
     later. ``"high"`` converts the rows to float64 and sums in float64; ``"fast"`` multiplies a few thousand rows at a
     time in float32 and adds the products up in float64.
 
