@@ -123,9 +123,7 @@ def checkpoint() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
         learner.fit((x, x), batch_size=4, verbose=False, hooks=[Save()], run_dir=run_dir, checkpoint_every="999 steps")
-    line(
-        "checkpoint of 25 M parameters with Adam's state every minute, held up", added["held up"], MINUTE, 1.02
-    )
+    line("checkpoint of 25 M parameters with Adam's state every minute, held up", added["held up"], MINUTE, 1.02)
     line("checkpoint of 25 M parameters with Adam's state every minute, all CPU time", added["cpu"], MINUTE, 1.02)
 
 

@@ -3,7 +3,8 @@
 `python benchmarks/torture.py [mlp] [convnet] [recommender] [char_lm] [stream] [--kills 200] [--seed 0]`
 
 Half of the kills come at a random moment by the clock, half at a random call within the writing of a checkpoint. Each
-process is forked from this one, so that only training is paid for. Printed: kills, resumes, bytes compared, differences.
+process is forked from this one, so that only training is paid for. Printed: kills, resumes, bytes compared, and
+differences.
 """
 
 from __future__ import annotations
