@@ -18,7 +18,9 @@ def verify(
     ],
     steps: Annotated[int, typer.Option("--steps", help="Updates of each half.")] = 20,
 ) -> int:
-    """Compare 2k updates with k, resume, k more: weights, optimizer, generators, history.
+    """Prove that a run goes on to the same bits.
+
+    2k updates are compared with k, resume, k more: weights, optimizer, generators, history.
 
     Everything must be the same bit for bit; otherwise the first tensor that differs is named, and the exit status is 1.
     """

@@ -171,7 +171,8 @@ def _last(model: nn.Module, call: Call, logits: Tensor) -> tuple[str, nn.Module]
     }
 
     def note(module: nn.Module, args: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.shape == logits.shape:
+        # Inside torch's fast path for padded sequences tensors are nested and have no shape; a head is outside of it.
+        if isinstance(output, Tensor) and not output.is_nested and output.shape == logits.shape:
             called.append((paths[module], module))
 
     handles = [module.register_forward_hook(note) for module in paths]
