@@ -53,7 +53,7 @@ def candidates_of(
     >>> import thalweg.recipe as recipes
     >>> field = candidates_of(recipes.load("digits"), ["sgd", "adamw"], lr=[0.01, 0.1], seeds=2)
     >>> len(field), str(field[0])
-    (8, 'sgd lr=0.01 seed=0')
+    (8, "sgd lr=0.01 schedule=Warmup(steps='10%') >> Cosine() seed=0")
     """
     own = optimizer_section.make(recipe.optimizer, recipe.place("optimizer"), names)
     if not optimizers and not isinstance(own, Rule):
