@@ -13,10 +13,9 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from thalweg.data import split
 from thalweg.optim import State
 
-from .scalars import kept_scalars
+from .flat_graph import compiled_graph
 from .stacked_objective import StackedObjective, clip_factors
 from .stacked_rule import StackedRule
-from .whole_step import CannotCompile
 
 __all__ = ["CompiledStack", "Members", "Moment", "eager_step", "updated"]
 
@@ -156,20 +155,7 @@ class CompiledStack:
         return mean
 
     def _compile(self) -> Callable[..., Any]:
-        from torch.fx.experimental.proxy_tensor import make_fx
-
-        example = [*self._held, *self._moving, *self._leaves]
-        try:
-            with torch.no_grad(), kept_scalars():
-                graph = make_fx(self._flat_step, tracing_mode="fake")(*example)
-        except Exception as error:  # whatever a model's own code raises while it is traced
-            raise CannotCompile(f"the stacked step cannot be traced: {_line(error)}") from error
-        try:
-            with torch.no_grad():
-                call: Callable[..., Any] = torch._inductor.compile(graph, example)
-                return call
-        except Exception as error:
-            raise CannotCompile(f"the compiler failed: {_line(error)}") from error
+        return compiled_graph(self._flat_step, [*self._held, *self._moving, *self._leaves], "the stacked step")
 
     def _flat_step(self, *flat: Any) -> tuple[Tensor]:
         cursor = iter(flat)
@@ -229,7 +215,3 @@ def _with_moving(moment: Moment, cursor: Any) -> Moment:
 
 def _shapes(leaves: Sequence[Any]) -> list[Any]:
     return [(leaf.shape, leaf.dtype, leaf.stride()) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"

@@ -13,8 +13,8 @@ from thalweg.objective import Objective
 from thalweg.optim import Rule
 
 from .clip import clip_coefficient, total_norm
+from .flat_graph import CannotCompile, compiled_graph
 from .optimizer import RuleOptimizer
-from .scalars import kept_scalars
 
 __all__ = ["CannotCompile", "WholeStep"]
 
@@ -23,10 +23,6 @@ _MOVING = ("lr", "momentum", "weight_decay")
 _ELEMENTS = (torch.float32, torch.float64)
 
 Parts = Callable[[Any], Any]
-
-
-class CannotCompile(ValueError):
-    """The whole step cannot be compiled for this model, rule or machine; the message says why."""
 
 
 class WholeStep:
@@ -173,8 +169,6 @@ class WholeStep:
             self._step.copy_(next(state["step"] for state in self._states if "step" in state))
 
     def _compile(self, leaves: Sequence[Any]) -> Callable[..., Any]:
-        from torch.fx.experimental.proxy_tensor import make_fx
-
         state_values = [state[key] for state, keys in zip(self._states, self._state_keys, strict=True) for key in keys]
         counter = [] if self._step is None else [self._step]
         self._inputs = [
@@ -187,18 +181,7 @@ class WholeStep:
         ]
         self._weight: int | None = None
         self._has_penalty = self._objective.penalty_term is not None
-        example = [*self._inputs, *leaves]
-        try:
-            with torch.no_grad(), kept_scalars():
-                graph = make_fx(self._flat_step, tracing_mode="fake")(*example)
-        except Exception as error:  # whatever a model's own code raises while it is traced
-            raise CannotCompile(f"the model cannot be traced: {type(error).__name__}: {_first_line(error)}") from error
-        try:
-            with torch.no_grad():
-                call: Callable[..., Any] = torch._inductor.compile(graph, example)
-                return call
-        except Exception as error:
-            raise CannotCompile(f"the compiler failed: {type(error).__name__}: {_first_line(error)}") from error
+        return compiled_graph(self._flat_step, [*self._inputs, *leaves], "the model")
 
     def _flat_step(self, *flat: Any) -> tuple[Any, ...]:
         """The step as a function of flat tensors, which is what gets traced."""
@@ -282,7 +265,3 @@ def _signature(batch: Any) -> tuple[Any, ...]:
         spec,
         *[(leaf.shape, leaf.dtype, leaf.stride()) if isinstance(leaf, Tensor) else leaf for leaf in leaves],
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:300]

@@ -7,7 +7,8 @@ from typing import Any
 
 from thalweg.data import split
 from thalweg.engine import RuleOptimizer
-from thalweg.engine.whole_step import CannotCompile, WholeStep
+from thalweg.engine.flat_graph import CannotCompile
+from thalweg.engine.whole_step import WholeStep
 from thalweg.objective import Objective
 
 from .precision import Precision

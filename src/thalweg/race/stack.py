@@ -13,12 +13,12 @@ from torch.utils._pytree import tree_map
 
 from ..data import split
 from ..engine.counter_dropout import dropout_keys
+from ..engine.flat_graph import CannotCompile
 from ..engine.stacked_forward import StackedForward, VmapForward, stacked_forward
 from ..engine.stacked_objective import StackedObjective
 from ..engine.stacked_rule import StackedRule
 from ..engine.stacked_step import CompiledStack, Members, Moment, eager_step
 from ..engine.stacked_totals import totals
-from ..engine.whole_step import CannotCompile
 from ..loop import eval_mode
 from ..loop.modes import train_mode
 from .candidate import Candidate

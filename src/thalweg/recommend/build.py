@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg import optim
+from thalweg.draw import Bar
 from thalweg.learner import Learner
 
 from .dot_product import DotProduct
@@ -18,7 +19,6 @@ from .history import HistoryDotProduct
 from .history_kernel import history_kernel
 from .lazy_rows import LazyRows
 from .neural import NeuralRecommender
-from .progress import counted
 from .ratings import Ratings
 from .settings import RecommenderSettings
 
@@ -131,11 +131,14 @@ def sample(
         seed=settings.seed,
     )
     noise = 0.0
-    for number in counted(settings.burn_in + settings.samples, "drawing", verbose):
-        draw = next(draws)
-        if number >= settings.burn_in:
-            _put(module, number - settings.burn_in, draw)
-            noise += draw.noise / settings.samples
+    with Bar("drawing", verbose) as bar:
+        bar.total = settings.burn_in + settings.samples
+        for number in range(settings.burn_in + settings.samples):
+            draw = next(draws)
+            if number >= settings.burn_in:
+                _put(module, number - settings.burn_in, draw)
+                noise += draw.noise / settings.samples
+            bar.add(1)
     return noise
 
 
