@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from thalweg.data import Split
-from thalweg.objective import logits_of
+from thalweg.objective import Inputs, logits_of
 
 from .counter_dropout import CounterDropout, keep_mask
 from .links import Link, links_of, parameter_names
@@ -57,12 +57,14 @@ class VmapForward(StackedForward):
 
     def __init__(self, module: nn.Module, layers: int, remember: bool = True) -> None:
         self.module, self.layers = module, layers
+        self.inputs = Inputs(module)
         self.mode = CounterDropout(remember) if layers else None
 
     def __call__(
         self, params: Tensors, buffers: Tensors, parts: Split, keys: Tensor | None, *, own: bool = False
     ) -> tuple[Any, dict[str, Tensor]]:
-        rows = (parts.args, dict(parts.kwargs))
+        args, kwargs = self.inputs(parts)
+        rows = (args, dict(kwargs))
 
         def one(weights: dict[str, Tensor], kept: dict[str, Tensor], key: Any, given: Any) -> Any:
             mine = {name: tensor.clone() for name, tensor in kept.items()}

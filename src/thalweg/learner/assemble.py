@@ -30,6 +30,7 @@ from thalweg.loop import (
     check_sharded,
     make_plan,
     memory,
+    prepare_loss,
 )
 from thalweg.loop.averaging import averaging
 from thalweg.loop.compiled import CompiledStep, auto_compiles
@@ -39,7 +40,6 @@ from thalweg.metric import is_token_loss
 from thalweg.objective import Objective
 from thalweg.schedule import TorchDriver, TorchSchedule
 
-from .checks import prepare_loss
 from .going_on import go_on, make_watch, open_directory
 from .held import Held
 from .resolve import make_schedules

@@ -14,13 +14,23 @@ from thalweg import data as datas
 from thalweg import loop
 from thalweg import loss as losses
 from thalweg.errors import check_number, unknown_name
-from thalweg.loop import EarlyStopping, GroupRow, Guard, History, Hook, LayerGroup, Plan, Precision, Settings
+from thalweg.loop import (
+    EarlyStopping,
+    GroupRow,
+    Guard,
+    History,
+    Hook,
+    LayerGroup,
+    Plan,
+    Precision,
+    Settings,
+    prepare_loss,
+)
 from thalweg.loop.averaging import averages, evaluation_statistics, holding
 from thalweg.loss import Loss, Penalty
 from thalweg.objective import Objective
 
 from .assemble import assemble, make_sources, planned
-from .checks import prepare_loss
 from .layers import Rate, adopt_layers, freeze, freeze_to, reset_rates, split_layers, unfreeze
 from .lr_find import lr_find
 from .metrics import make_metrics, metric_names

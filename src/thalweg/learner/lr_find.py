@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from thalweg.checkpoint import restore_rng, snapshot_rng
-from thalweg.loop import Precision, Settings
+from thalweg.loop import Precision, Settings, prepare_loss
 from thalweg.objective import Objective
 
 from .assemble import make_sources, updates_per_epoch
-from .checks import prepare_loss
 from .held import Held
 from .layers import reset_rates
 from .seeding import seeded

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.draw import html_table
-from thalweg.loop import eval_mode
-
-from .checks import describe
+from thalweg.loop import describe, eval_mode
 
 __all__ = ["Summary", "summarise"]
 

@@ -14,6 +14,7 @@ from .hooks import EarlyStopping, Hook
 from .latch import Latch
 from .plan import Plan, Span, make_plan, memory
 from .precision import Precision
+from .prepare import describe, example_rows, prepare_loss, vocabulary_of
 from .processes import Processes, check_sharded, is_first, shared
 from .rank_step import RankStep
 from .rates import Rates
@@ -55,9 +56,11 @@ __all__ = [
     "build_groups",
     "check_model",
     "check_sharded",
+    "describe",
     "environment",
     "eval_mode",
     "evaluate",
+    "example_rows",
     "export",
     "fit",
     "flush",
@@ -66,7 +69,9 @@ __all__ = [
     "memory",
     "norm_parameters",
     "predict",
+    "prepare_loss",
     "read_checkpoint",
     "restore",
     "shared",
+    "vocabulary_of",
 ]

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from .. import data as datas
-from ..data import MemorySource, Source, split
+from ..data import Source, split
 from ..engine.counter_dropout import CounterDropout
-from ..loop import Precision, build_groups, eval_mode
+from ..loop import Precision, build_groups, prepare_loss
 from ..loss import Loss, Penalty
-from ..objective import logits_of
+from ..objective import Inputs
 from ..optim import Rule
 from .initial import Weights, initial_weights
 
@@ -151,8 +151,8 @@ def make_entry(
     entry = Entry(
         module=model,
         factory=factory,
-        loss=_ready(loss, model, source, precision),
-        valid_loss=loss if held is None else _ready(loss, model, held, precision),
+        loss=prepare_loss(loss, model, source, precision, "race")[0],
+        valid_loss=loss if held is None else prepare_loss(loss, model, held, precision, "race")[0],
         penalty=penalty,
         source=source,
         valid=held,
@@ -166,29 +166,10 @@ def make_entry(
     return entry
 
 
-def _ready(loss: Loss, model: nn.Module, source: Source, precision: Precision) -> Loss:
-    source.check()
-    parts = split(source.first())
-    if parts.target is None:
-        raise ValueError("race: the data have no targets, so there is no loss to compare; pass (X, y).")
-    with torch.enable_grad(), eval_mode(model), precision.context():
-        try:
-            output = logits_of(model(*parts.args, **parts.kwargs))
-        except (RuntimeError, TypeError, IndexError, ValueError, AttributeError) as error:
-            shapes = [tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in parts.args]
-            raise ValueError(
-                f"race: {type(model).__name__} cannot take the data: a batch's inputs are {shapes}; the model said: "
-                f"{error}. Make the shapes and dtypes fit."
-            ) from error
-    loss.check(output, parts.target, parts.row_weight)
-    targets = split(source.whole()).target if isinstance(source, MemorySource) else None
-    return loss.specialise(output, parts.target, targets if isinstance(targets, Tensor) else None)
-
-
 def _look_for_draws(entry: Entry) -> None:
     """Count the dropouts of a forward pass in training mode, and see whether it draws anything else."""
     module = entry.module
-    parts = split(entry.source.first())
+    args, kwargs = Inputs(module)(split(entry.source.first()))
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     modes = [(part, part.training) for part in module.modules()]
     counting = CounterDropout()
@@ -198,20 +179,20 @@ def _look_for_draws(entry: Entry) -> None:
             before = torch.get_rng_state()
             with counting:
                 params: dict[str, Tensor] = dict(module.named_parameters())
-                torch.func.functional_call(module, (params, buffers), parts.args, dict(parts.kwargs))
+                torch.func.functional_call(module, (params, buffers), args, dict(kwargs))
             entry.layers = counting.calls
             entry.draws = not torch.equal(before, torch.get_rng_state())
             if entry.device.type == "cuda":
-                entry.draws = entry.draws or _draws_on_cuda(entry, counting, parts, buffers)
+                entry.draws = entry.draws or _draws_on_cuda(entry, counting, (args, kwargs), buffers)
     finally:
         for part, training in modes:
             part.training = training
 
 
-def _draws_on_cuda(entry: Entry, counting: CounterDropout, parts: Any, buffers: dict[str, Tensor]) -> bool:
+def _draws_on_cuda(entry: Entry, counting: CounterDropout, given: Any, buffers: dict[str, Tensor]) -> bool:
     before = torch.cuda.get_rng_state(entry.device)
     counting.begin(None)
     with counting:
         params: dict[str, Tensor] = dict(entry.module.named_parameters())
-        torch.func.functional_call(entry.module, (params, buffers), parts.args, dict(parts.kwargs))
+        torch.func.functional_call(entry.module, (params, buffers), given[0], dict(given[1]))
     return not torch.equal(before, torch.cuda.get_rng_state(entry.device))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from thalweg import data as datas
 from thalweg.learner import Learner
-from thalweg.learner.checks import prepare_loss
-from thalweg.loop import Plan, Precision
+from thalweg.loop import Plan, Precision, prepare_loss
 
 from .parts import Parts
 from .recipe import Recipe
