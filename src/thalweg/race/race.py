@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -126,7 +127,11 @@ def race(
         if rank == "valid" and entry.valid is None:
             raise ValueError("race: rank='valid' needs validation data; pass valid=(X, y) or validation_split=0.2.")
         by = "valid" if entry.valid is not None and rank != "train" else "train"
-        return _run(entry, candidates, by, halving, (epochs, steps, minutes), Choice(stacking, step), resume, verbose)
+        choice = Choice(stacking, step)
+        with warnings.catch_warnings():
+            # Where an operation has no batching rule, members go through it one by one; what that costs is measured.
+            warnings.filterwarnings("ignore", message="There is a performance drop because we have not yet implemented")
+            return _run(entry, candidates, by, halving, (epochs, steps, minutes), choice, resume, verbose)
     finally:
         restore_rng(*generators)
 
