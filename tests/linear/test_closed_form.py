@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 from scipy import stats
 
 from tests.linear.cases import EPS, PROBLEMS, Problem, error, with_condition
+from thalweg.engine import c_compiler
 from thalweg.linear import AccuracyWarning, LeastSquares
 from thalweg.linear.blocks import ArrayBlocks
 from thalweg.linear.moments import Moments
 from thalweg.linear.triangle import Triangle
 from thalweg.linear.workers import Workers
 
+needs_compiler = pytest.mark.skipif(bool(c_compiler.unavailable()), reason="there is no C compiler here")
 each_problem = pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.name)
 
 
@@ -122,6 +125,58 @@ def test_rows_that_lie_side_by_side_are_the_same_as_apart(precision: Any, dtype:
     together.add(rows[:, :5], rows[:, 5:])
     apart.add(rows[:, :5].copy(), rows[:, 5:].copy())
     np.testing.assert_array_equal(together.gram, apart.gram)
+
+
+@needs_compiler
+@pytest.mark.parametrize("precision", ["high", "fast"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("features", "targets"), [(30, 1), (47, 1), (24, 3), (180, 12)])
+def test_the_kernel_sums_within_its_bound(
+    precision: Any, dtype: Any, weighted: bool, features: int, targets: int
+) -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.standard_normal((1111, features + targets)).astype(dtype) + dtype(7)
+    X, y = rows[:, :features], rows[:, features:].copy()
+    w = rng.random(1111) if weighted else None
+    moments = Moments(features, targets, precision=precision, workers=2, compiled=True)
+    with Workers(2) as workers:
+        moments.add(X[:1000], y[:1000], None if w is None else w[:1000], workers)
+    assert moments._kernel is not None, "this is what the test is about"
+    pickled: Moments = pickle.loads(pickle.dumps(moments))
+    pickled.add(X[1000:], y[1000:], None if w is None else w[1000:])
+    exact = np.column_stack([rows - moments.shift, np.ones(1111)]).astype(np.longdouble)
+    exact = exact.T @ (exact if w is None else exact * w[:, None])
+    off = abs(pickled.gram - exact) / np.sqrt(np.outer(exact.diagonal(), exact.diagonal()))
+    assert off.max() <= pickled.rounding <= {"high": 1e-13, "fast": 1e-5}[precision]
+    assert pickled.weight == pytest.approx(1111 if w is None else w.sum())
+    np.testing.assert_array_equal(pickled.gram, pickled.gram.T)
+
+
+@needs_compiler
+def test_rows_that_the_kernel_does_not_take_are_added_without_it() -> None:
+    rng = np.random.default_rng(4)
+    X, y = rng.standard_normal((600, 30)) + 5, rng.standard_normal((600, 1)) + 5
+    moments, without = Moments(30, 1, compiled=True), Moments(30, 1, compiled=False)
+    for one in (moments, without):
+        one.add(X[:200], y[:200])
+        one.add(np.asfortranarray(X[200:400]), y[200:400])
+        one.add(X[400:].astype(np.float32), y[400:].astype(np.float32))
+    np.testing.assert_array_equal(moments.shift, without.shift)
+    np.testing.assert_allclose(moments.gram, without.gram, rtol=1e-12, atol=1e-10)
+    assert moments.weight == 600
+    X[500, 3] = np.nan
+    moments.add(X[400:], y[400:])
+    assert not moments.is_finite()
+
+
+def test_without_a_compiler_many_rows_are_summed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    rows = rng.standard_normal((40_000, 14))
+    y = rows @ np.arange(14.0)
+    with_one = LeastSquares().fit_stream((rows, y))
+    monkeypatch.setattr("thalweg.linear.moments.gram_kernel", lambda *_: None)
+    np.testing.assert_allclose(LeastSquares().fit_stream((rows, y)).coef_, with_one.coef_, atol=1e-10)
 
 
 @pytest.mark.parametrize("precision", ["high", "fast"])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .blocks import Array, as_tensor, column_means
+from .c_gram import MOST_COLUMNS, GramKernel, gram_kernel
 from .workers import Workers
 
 __all__ = ["Moments", "Precision"]
@@ -20,6 +21,9 @@ Columns = tuple[slice, Tensor, Tensor, Tensor]
 
 _CACHE = 512 << 10
 """Bytes of the rows of one product: they are written and read while they stay in a core's second-level cache."""
+
+_WORTH_COMPILING = 1 << 15
+"""Rows of a first block that say that there are many: compiling takes a third of a second, once per machine."""
 
 
 class Moments:
@@ -34,6 +38,9 @@ class Moments:
         targets: columns t of y.
         precision: ``"high"`` or ``"fast"``.
         centred: whether to shift; without an intercept the columns' means belong to the problem.
+        workers: threads that will add rows.
+        compiled: whether a C kernel makes the products (where a compiler is there and the columns are few); None where
+            the first block is large.
 
     Attributes:
         gram: G, shape **(p + t + 1, p + t + 1)**, float64.
@@ -48,7 +55,14 @@ class Moments:
     """
 
     def __init__(
-        self, features: int, targets: int, *, precision: Precision = "high", centred: bool = True, workers: int = 1
+        self,
+        features: int,
+        targets: int,
+        *,
+        precision: Precision = "high",
+        centred: bool = True,
+        workers: int = 1,
+        compiled: bool | None = None,
     ) -> None:
         self.features, self.targets = features, targets
         self.precision: Precision = precision
@@ -62,16 +76,24 @@ class Moments:
         self._totals = torch.zeros(workers, width, width, dtype=torch.float64)
         self._buffers: list[tuple[Tensor, Tensor]] = []
         self._begun = self._shifted = False
+        self._compiled = compiled
+        self._kernel: GramKernel | None = None
+        self._tiles: list[Array] = []
+        self._uppers: list[Array] = []  # what the kernel has summed, by worker
 
     @property
     def gram(self) -> Array:
         found: Array = self._totals.sum(0).numpy()
+        if self._uppers:
+            upper = np.triu(sum(self._uppers[1:], self._uppers[0])[: len(found), : len(found)])
+            found = found + upper + np.triu(upper, 1).T
         return found
 
     @property
     def weight(self) -> float:
         """Sum of the row weights."""
-        return float(self._totals[:, -1, -1].sum())
+        last = self.features + self.targets
+        return float(self._totals[:, -1, -1].sum() + sum(upper[last, last] for upper in self._uppers))
 
     @property
     def rounding(self) -> float:
@@ -97,16 +119,23 @@ class Moments:
         """
         if not len(X):
             return
+        if not self._begun:
+            self._choose(X, y)
         if self.centred and not self._begun:
             # A shift that the working precision represents costs no rounding of its own.
             self.shift = column_means(X, y, w).astype(np.float32).astype(np.float64)
-            if w is None and _is_near_zero(X, y, self.shift):  # to subtract costs a quarter of the product
+            if (
+                self._kernel is None and w is None and _is_near_zero(X, y, self.shift)
+            ):  # to subtract costs a quarter of the product
                 self.shift = np.zeros(len(self.shift))
         if not self._begun:
             self.dtype = X.dtype
             self._shifted = bool(self.shift.any())
         self._begun = True
         self.rows += len(X) if w is None else int(np.count_nonzero(w))
+        if self._kernel is not None and _lies_for_kernel(X, y, self.dtype):
+            self._add_compiled(self._kernel, X, y, w, workers)
+            return
         p = self.features
         shift = torch.from_numpy(self.shift)
         both = _side_by_side(X, y)
@@ -127,6 +156,36 @@ class Moments:
                 self._sum_in_place(worker, columns[0][1], start, stop)
             else:
                 self._sum(worker, columns, weights, start, stop)
+
+        if workers is None:
+            work(0, 0, len(X))
+        else:
+            workers.share(len(X), work)
+
+    @property
+    def _kind(self) -> np.dtype[Any]:
+        """The type in which products are made."""
+        return np.dtype(np.float64 if self.precision == "high" else np.float32)
+
+    def _choose(self, X: Array, y: Array) -> None:
+        """Choose how products are made, by the first rows."""
+        wanted = len(X) >= _WORTH_COMPILING if self._compiled is None else self._compiled
+        columns = self.features + self.targets
+        if wanted and columns <= MOST_COLUMNS and _lies_for_kernel(X, y, X.dtype):
+            found = gram_kernel(X.dtype, self._kind)
+            self._kernel = found if found is not None and found.is_worth(columns) else None
+        if self._kernel is not None:
+            self.rows_at_once = self._kernel.rows_at_once(columns)
+            self._uppers = [self._kernel.total(columns) for _ in range(len(self._totals))]
+
+    def _add_compiled(self, kernel: GramKernel, X: Array, y: Array, w: Array | None, workers: Workers | None) -> None:
+        if not self._tiles:
+            self._tiles = [kernel.tile(self.features + self.targets) for _ in self._uppers]
+        weights = None if w is None else np.ascontiguousarray(w, dtype=np.float64)
+        shift = self.shift.astype(kernel.shift)
+
+        def work(worker: int, start: int, stop: int) -> None:
+            kernel.add(X, y, weights, shift, start, stop, self._uppers[worker], self._tiles[worker])
 
         if workers is None:
             work(0, 0, len(X))
@@ -189,10 +248,28 @@ class Moments:
 
     def is_finite(self) -> bool:
         """Whether no NaN, infinity or overflow has entered the sums."""
+        if not all(bool(np.isfinite(upper.diagonal()).all()) for upper in self._uppers):
+            return False
         return bool(torch.isfinite(self._totals.diagonal(dim1=1, dim2=2)).all())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_buffers": []}
+        return {**self.__dict__, "_buffers": [], "_tiles": [], "_kernel": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._uppers:  # where no kernel compiles any more, further rows are added without one
+            self._kernel = gram_kernel(self.dtype, self._kind)
+
+
+def _lies_for_kernel(X: Array, y: Array, kind: np.dtype[Any]) -> bool:
+    """Whether features and targets are of type *kind* and each row's numbers lie side by side."""
+    return all(
+        part.dtype == kind
+        and (part.shape[1] == 1 or part.strides[1] == part.itemsize)
+        and part.strides[0] % part.itemsize == 0
+        and part.flags.aligned
+        for part in (X, y)
+    )
 
 
 def _is_near_zero(X: Array, y: Array, means: Array) -> bool:
