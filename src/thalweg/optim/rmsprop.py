@@ -22,7 +22,9 @@ class RMSprop(Rule):
             \frac{g_t}{\sqrt{v_t - \bar g_t^2} + \epsilon} \\
         b_t &= \mu b_{t-1} + d_t, \qquad w_t = w_{t-1} - \eta b_t
 
-    :math:`\epsilon` stands outside the root, as in torch; TensorFlow puts it inside.
+    :math:`\epsilon` stands outside the root, as in torch; TensorFlow puts it inside. Centered and with states in
+    float16, :math:`v_t` of gradients below 2e-3 is rounded to 0 where :math:`\bar g_t` is not, and the root of their
+    negative difference is a NaN, as in torch; float32 and bfloat16 have the range.
 
     Args:
         lr: rate :math:`\eta \ge 0`.
