@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -25,6 +26,16 @@ class Engine(ABC):
 
     def norms(self, grads: list[Tensor]) -> Tensor | None:
         """Return the 2-norm of each gradient **(n,)**, or None where the engine has no faster way than torch's."""
+        return None
+
+    def bind(
+        self, rule: Rule, params: list[Tensor], states: list[State], hyper: Hyper, memo: dict[str, Any]
+    ) -> Callable[[list[Tensor]], None] | None:
+        """Return :meth:`step` for these very tensors as a function of the gradients, or None where that saves nothing.
+
+        It asks nothing about *params*, *states* and *hyper* again, and may overwrite the gradients. It reads *hyper*
+        anew at every call, and holds as long as nobody exchanges a tensor.
+        """
         return None
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import is_
 from typing import Any, ClassVar
@@ -84,6 +84,23 @@ class NativeEngine(Engine):
             return
         wrappers = _unwrapped(rule)[1] if isinstance(rule, Wrapper) else []
         _run(layout, params, grads, hyper, scale, skip, overwrite, wrappers, states)
+
+    def bind(
+        self, rule: Rule, params: list[Tensor], states: list[State], hyper: Hyper, memo: dict[str, Any]
+    ) -> Callable[[list[Tensor]], None] | None:
+        layout: _Layout | None = memo.get("layout")
+        if layout is None or not _still_fits(layout, params, states) or _has_tensors(hyper):
+            return None
+        wrappers = _unwrapped(rule)[1] if isinstance(rule, Wrapper) else []
+        needs_momentum = "momentum_buffer" in layout.lists
+
+        def run(grads: list[Tensor]) -> None:
+            if {grad.layout for grad in grads} != _STRIDED or (needs_momentum and hyper["momentum"] == 0):
+                self.step(rule, params, grads, states, hyper, overwrite=True, memo=memo)
+            else:
+                _run(layout, params, grads, hyper, None, None, True, wrappers, states)
+
+        return run
 
     def _lay_out(self, rule: Rule, params: list[Tensor], states: list[State], hyper: Hyper) -> _Layout | None:
         """Return the layout where one kernel call can take all parameters, else None."""

@@ -249,6 +249,36 @@ class RuleOptimizer(torch.optim.Optimizer):
                 memo=slot.memo,
             )
 
+    def bind(self) -> Callable[[list[Tensor]], None] | None:
+        """Return the update as a function of all gradients in order, with everything else asked beforehand.
+
+        For a loop that knows that between two steps nobody exchanges parameters, states or groups, and that every
+        parameter has a gradient, which may be overwritten. None before the first step, and where there is clipping or
+        rounding, or an engine that gains nothing by it.
+        """
+        if self.clip_norm is not None or self.clip_value is not None or self.rounder is not None:
+            return None
+        if len(self._slots) != len(self.param_groups):
+            return None
+        parts: list[tuple[int, Callable[[list[Tensor]], None]]] = []
+        for group, slot in zip(self.param_groups, self._slots, strict=True):
+            if len(slot.params) != len(group["params"]) or not slot.has_states(self.state):
+                return None
+            part = self.engine.bind(self.rule, slot.params, slot.states, group, slot.memo)
+            if part is None:
+                return None
+            parts.append((len(slot.params), part))
+        if len(parts) == 1:
+            return parts[0][1]
+
+        def run(grads: list[Tensor]) -> None:
+            start = 0
+            for count, part in parts:
+                part(grads[start : start + count])
+                start += count
+
+        return run
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.
 

@@ -65,7 +65,7 @@ class CompiledStep(EagerStep):
         self._done = False
         self.compile_seconds = 0.0
 
-    def begin_epoch(self) -> None:
+    def begin_epoch(self, alone: bool = False) -> None:
         """Compile anew if what the graph holds as constant has changed since."""
         if self._whole is not None and not self._whole.is_current():
             self._whole.release()

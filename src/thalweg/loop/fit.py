@@ -79,7 +79,7 @@ def train_epoch(run: Run, progress: Progress, checkpoints: Checkpoints) -> bool:
     listeners = [hook for hook in run.hooks if type(hook).on_step_end is not Hook.on_step_end]
     train_mode(run.objective.model, run.optimizer)
     run.call("on_epoch_begin")
-    stepper.begin_epoch()
+    stepper.begin_epoch(alone=not listeners and replaced is None)
     held = 0
     for batch in run.source.batches(run.epoch, run.batch):
         run.batch += 1

@@ -79,7 +79,7 @@ class Rates:
 
     def current(self) -> tuple[float | None, ...]:
         """Return rate and momentum as they stand, in the order of :attr:`names`."""
-        return tuple([read(group, name) if has(group, name) else None for name, group in self.columns])
+        return tuple([_value(group, key) for key, group in self.columns])
 
     def observe(self, row: Mapping[str, float]) -> list[str]:
         """Show an epoch's row to the controllers; return a line for each multiplier that changed.
@@ -166,10 +166,19 @@ class Rates:
 Column = tuple[str, dict[str, Any]]
 
 
+def _value(group: dict[str, Any], key: str) -> float | None:
+    """Return what a group holds under *key*, the first of several (betas), and None where it has nothing."""
+    value = group.get(key)
+    if type(value) is float or value is None:
+        return value
+    return float(value[0] if isinstance(value, (tuple, list)) else value)
+
+
 def _columns(groups: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[Column]]:
     """Return the recorded columns: rate and momentum of the last group, and the rate of each labelled layer group."""
     names: list[str] = ["lr", "momentum"]
-    columns: list[Column] = [("lr", groups[-1]), ("momentum", groups[-1])]
+    momentum = "momentum" if "momentum" in groups[-1] else "betas"
+    columns: list[Column] = [("lr", groups[-1]), (momentum, groups[-1])]
     for group in groups:
         name = f"lr/{group.get('label')}"
         if group.get("label") and name not in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -70,6 +71,8 @@ class EagerStep:
         self._plain = precision.dtype is None
         self._needs_closure = isinstance(optimizer, torch.optim.LBFGS)
         self._batch: Any = None
+        self._bound: Callable[[list[Tensor]], None] | None = None
+        self._alone = False
 
     def micro(self, batch: Any, windows: int = 1) -> None:
         """Add one micro-batch's gradient, out of *windows* that make an update."""
@@ -130,7 +133,7 @@ class EagerStep:
                 norm = _total(self.norms)
             if self.latch is not None and self.loss is not None:
                 self.skipped = self.latch.skip(self.loss, self.weight, norm)
-            self._ours.apply(norm=norm, skip=self.skipped, overwrite=True)
+            self._apply(grads, norm)
         else:
             self._foreign_step(grads)
         real = True
@@ -141,6 +144,17 @@ class EagerStep:
         for param in self._params:
             param.grad = None
         return real
+
+    def _apply(self, grads: list[Tensor], norm: Tensor | None) -> None:
+        """Update by a rule of ours; without its questions where nobody can have touched it since the last step."""
+        assert self._ours is not None, "a foreign optimizer steps by itself"
+        if self._bound is not None and len(grads) == len(self._params):
+            with torch.no_grad():
+                self._bound(grads)
+            return
+        self._ours.apply(norm=norm, skip=self.skipped, overwrite=True)
+        if self._alone and self.latch is None:
+            self._bound, self._alone = self._ours.bind(), False  # asked once per epoch
 
     def _gradients(self) -> tuple[list[Tensor], list[Tensor]]:
         params = self._params
@@ -195,8 +209,9 @@ class EagerStep:
             loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def begin_epoch(self) -> None:
-        """Before an epoch's first batch."""
+    def begin_epoch(self, alone: bool = False) -> None:
+        """Before an epoch's first batch; *alone*: nobody but this step touches model and optimizer until its end."""
+        self._alone, self._bound = alone, None
 
     def settle(self) -> None:
         """Make the optimizer's state complete: called before anyone reads it."""
@@ -211,7 +226,8 @@ def _norms(grads: list[Tensor], ours: RuleOptimizer | None = None) -> list[Tenso
     if not grads:
         return None
     first = grads[0]
-    if any(g.is_sparse or g.dtype is not first.dtype or g.device != first.device for g in grads):
+    kinds = {(grad.dtype, grad.layout, grad.device) for grad in grads}
+    if len(kinds) > 1 or first.layout is not torch.strided:
         return total_norm(grads)
     if first.dtype in _HALF or first.is_complex():
         return total_norm(grads)
