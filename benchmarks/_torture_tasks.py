@@ -21,7 +21,7 @@ def mlp(folder: Path) -> Made:
     x, y = torch.randn(600, 16, generator=generator), torch.randint(0, 4, (600,), generator=generator)
     model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Dropout(0.3), nn.Linear(32, 4))
     learner = tw.Learner(model, "adam", "cross_entropy", ["accuracy"], schedule="one_cycle", seed=1, device="cpu")
-    return learner, (x, y), {"epochs": 8, "batch_size": 10, "valid": (x[:100], y[:100])}
+    return learner, (x, y), {"epochs": 6, "batch_size": 10, "valid": (x[:100], y[:100])}
 
 
 def convnet(folder: Path) -> Made:
@@ -34,7 +34,7 @@ def convnet(folder: Path) -> Made:
     )  # fmt: skip
     rule = tw.optim.SGD(lr=0.05, momentum=0.9)
     learner = tw.Learner(model, rule, "cross_entropy", schedule="cosine", clip_norm=1.0, seed=1, device="cpu")
-    return learner, (x, y), {"epochs": 20, "batch_size": 8}
+    return learner, (x, y), {"epochs": 15, "batch_size": 8}
 
 
 class Factors(nn.Module):
@@ -79,7 +79,7 @@ def char_lm(folder: Path) -> Made:
         return rows.view(len(target), -1).mean(1)
 
     learner = tw.Learner(Characters(), "adamw", loss, schedule="cosine", clip_norm=1.0, seed=1, device="cpu")
-    return learner, (text[:, :-1], text[:, 1:]), {"epochs": 16, "batch_size": 4, "accumulate": 3}
+    return learner, (text[:, :-1], text[:, 1:]), {"epochs": 8, "batch_size": 4, "accumulate": 3}
 
 
 def stream(folder: Path) -> Made:
@@ -89,8 +89,8 @@ def stream(folder: Path) -> Made:
         rng = np.random.default_rng(0)
         np.save(path, rng.standard_normal((1500, 9)).astype(np.float32))
     source = tw.data.stream(str(path), target=8, batch_size=16, seed=4)
-    model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Dropout(0.1), nn.Linear(16, 1))
-    return tw.Learner(model, "adam", "mse", seed=1, device="cpu"), source, {"epochs": 6}
+    model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Dropout(0.1), nn.Linear(16, 1), nn.Flatten(0))
+    return tw.Learner(model, "adam", "mse", seed=1, device="cpu"), source, {"epochs": 5}
 
 
 TASKS: dict[str, Callable[[Path], Made]] = {
