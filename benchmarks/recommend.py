@@ -35,9 +35,9 @@ Settings = Mapping[str, Any]
 Fold = tuple[Ratings, Ratings]
 
 SINGLE: Sequence[Settings] = (
-    {"batch_size": 512, "lr": 0.02, "wd": 0.6},
-    {"batch_size": 512, "lr": 0.02, "wd": 0.8},
-    {"batch_size": 512, "lr": 0.02, "wd": 1.0},
+    {"batch_size": 1024, "lr": 0.02, "wd": 0.9},
+    {"batch_size": 1024, "lr": 0.02, "wd": 1.2},
+    {"batch_size": 1024, "lr": 0.02, "wd": 1.5},
 )
 RANDOM: Sequence[Settings] = ({"wd": 0.35}, {"wd": 0.45}, {"wd": 0.55})
 GIBBS: Settings = {"solver": "gibbs", "history": True, "n_factors": 16}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from tests.recommend.tables import ratings, table
-from thalweg.recommend import Ratings, Recommender, split_fraction
+from thalweg.recommend import Ratings, Recommender, split_fraction, write_reading
 
 FAST: dict[str, Any] = {"n_factors": 4, "epochs": 15, "batch_size": 64, "lr": 0.05, "wd": 0.1}
 KINDS: dict[str, dict[str, Any]] = {
@@ -207,6 +208,20 @@ def test_reading(fitted: Any, parts: Any) -> None:
     assert reading.map(labels=3, most_rated=20).axes
     with pytest.raises(ValueError, match=r"similar: there is no item 4 among the 40"):
         fitted["dot"].similar(4)
+
+
+def test_reading_as_figures(fitted: Any, tmp_path: Path) -> None:
+    reading = fitted["dot"].reading
+    written = {path.stem: json.loads(path.read_text()) for path in write_reading(reading, tmp_path, at_least=1)}
+    assert list(written) == ["items-by-bias", "items-by-axis", "items-map", "items-neighbours"]
+    axes = reading.pca(3, most_rated=300)
+    for axis, bar in enumerate(written["items-by-axis"]["data"]):
+        found = dict(zip(axes.titles, axes.places[:, axis].tolist(), strict=True))
+        assert {title: found[title] for title in bar["y"]} == dict(zip(bar["y"], bar["x"], strict=True))
+        assert bar["y"][0] == min(found, key=found.__getitem__)
+        assert bar["y"][-1] == max(found, key=found.__getitem__)
+    item, nearest, *_ = (column[0] for column in written["items-neighbours"]["data"][0]["cells"]["values"])
+    assert nearest == reading.similar(int(item), 1)[0].title
 
 
 @pytest.mark.parametrize(

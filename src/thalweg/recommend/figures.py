@@ -19,7 +19,7 @@ _MAPPED = 300
 
 
 def write_reading(reading: Reading, folder: Path, *, at_least: int = 20) -> list[Path]:
-    """Write the items by bias and the map of the most rated ones into *folder*, for ``report.html``.
+    """Write the items by bias, axes, map and neighbours of the most rated ones into *folder*, for ``report.html``.
 
     Args:
         reading: of a trained model.
@@ -31,7 +31,13 @@ def write_reading(reading: Reading, folder: Path, *, at_least: int = 20) -> list
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, figure in (("items-by-bias", bias_figure(reading, at_least)), ("items-map", map_figure(reading))):
+    figures = {
+        "items-by-bias": bias_figure(reading, at_least),
+        "items-by-axis": axes_figure(reading),
+        "items-map": map_figure(reading),
+        "items-neighbours": neighbours_figure(reading),
+    }
+    for name, figure in figures.items():
         path = folder / f"{name}.json"
         write_text(path, json.dumps(figure, ensure_ascii=False) + "\n")
         written.append(path)
@@ -65,6 +71,65 @@ def bias_figure(reading: Reading, at_least: int) -> dict[str, Any]:
         "meta": {"summary": "Liked and disliked by everybody, whatever their factors say"},
     }
     return {"data": bars, "layout": layout}
+
+
+def axes_figure(reading: Reading, components: int = 3, n: int = 6) -> dict[str, Any]:
+    """Return, one above the other, the items at both ends of the first axes."""
+    axes = reading.pca(components, most_rated=_MAPPED)
+    n = min(n, len(axes.titles) // 2)
+    bars: list[dict[str, Any]] = []
+    layout: dict[str, Any] = {
+        "title": {"text": "Items at the ends of each axis"},
+        "height": components * (44 * n + 60),
+        "showlegend": False,
+        "meta": {"summary": "What the factors tell apart: the most rated items farthest out on each principal axis"},
+    }
+    for axis in range(components):
+        order = axes.places[:, axis].argsort(kind="stable")
+        ends = [*order[:n], *order[-n:]]
+        number = "" if axis == 0 else str(axis + 1)
+        top = 1 - axis / components
+        bars.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "x": axes.places[ends, axis].tolist(),
+                "y": [axes.titles[k] for k in ends],
+                "xaxis": f"x{number}",
+                "yaxis": f"y{number}",
+                "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
+            }
+        )
+        name = f"axis {axis + 1} ({axes.share[axis]:.0%} of the variance)"
+        layout[f"xaxis{number}"] = {"title": {"text": name}, "anchor": f"y{number}"}
+        layout[f"yaxis{number}"] = {
+            "automargin": True,
+            "anchor": f"x{number}",
+            "domain": [top - 1 / components + 0.08, top],
+        }
+    return {"data": bars, "layout": layout}
+
+
+def neighbours_figure(reading: Reading, n: int = 3) -> dict[str, Any]:
+    """Return a table of the most rated items and those whose factors are nearest to theirs."""
+    rows = reading.most_rated(_LISTED)
+    ids = [reading.ratings.item_ids.id_of(row) for row in rows.tolist()]
+    near = [[found.title for found in reading.similar(one, n)] for one in ids]
+    columns = [
+        [reading.ratings.title(one) for one in ids],
+        *[[titles[place] if place < len(titles) else "" for titles in near] for place in range(n)],
+    ]
+    table = {
+        "type": "table",
+        "header": {"values": ["item", "nearest", *[f"{place + 1}." for place in range(1, n)]], "align": "left"},
+        "cells": {"values": columns, "align": "left"},
+    }
+    layout = {
+        "title": {"text": "Nearest neighbours"},
+        "height": 60 * _LISTED + 120,
+        "meta": {"summary": "The most rated items, and those that point the same way in the space of factors"},
+    }
+    return {"data": [table], "layout": layout}
 
 
 def map_figure(reading: Reading) -> dict[str, Any]:
