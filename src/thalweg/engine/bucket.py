@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -95,7 +95,6 @@ class Bucket:
     rows: list[int]
     shapes: list[tuple[int, int, int]]
     held: list[Tensor]
-    _grads_at: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         count, names = len(self.rows), self.plan.names
@@ -119,14 +118,9 @@ class Bucket:
         others = [i for i in range(3, 3 + len(names)) if i != 4]
         self._table[:, others] = np.asarray(pointers(self.held), dtype=np.int64).reshape(count, -1)
 
-    def run(
-        self, grads: Sequence[Tensor], hyper: Mapping[str, Any], scale: Tensor | None, skip: Tensor | None, seed: int
-    ) -> None:
-        """Update these parameters from *grads* in place."""
-        given = pointers(grads)
-        if given != self._grads_at:
-            self._table[:, 4] = given
-            self._grads_at = given
+    def run(self, grads: Any, hyper: Mapping[str, Any], scale: Tensor | None, skip: Tensor | None, seed: int) -> None:
+        """Update these parameters in place from gradients at the addresses *grads*, an int64 array **(n,)**."""
+        self._table[:, 4] = grads
         for index, value in enumerate(moving_values(self.plan.moving, hyper)):
             # Through numpy: a tensor on the host is read without torch's .item(), which graphs and counters look for.
             self._hyper[index] = value if type(value) is float else float(_plain(value))

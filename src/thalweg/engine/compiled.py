@@ -7,6 +7,7 @@ from itertools import chain
 from operator import attrgetter, methodcaller
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from thalweg.engine.base import Engine
 from thalweg.engine.bucket import Bucket, Plan, pointers
 from thalweg.engine.c_compiler import NoCompiler
 from thalweg.engine.cuda_bucket import CudaBucket, CudaPlan
+from thalweg.engine.forms import Forms, forms_of
 from thalweg.engine.gradient_norm import GradientNorm
 from thalweg.engine.matrix_batches import step_matrices
 from thalweg.engine.native import NativeEngine
@@ -36,13 +38,21 @@ class _Layout:
     constants: list[Any]
     dtypes: list[torch.dtype]
     strides: list[tuple[int, ...]]
-    places: list[int]
+    places: Any
+    forms: Forms | None
+    grad_forms: Forms | None
     buckets: list[Bucket]
     on_gpu: list[CudaBucket]
     matrices: list[int]
     rest: list[int]
     at_random: bool
     has_complex: bool
+
+    def read(self, grads: list[Tensor]) -> Any:
+        """Return the addresses of gradients that lie as their parameters do, or None where they must be looked at."""
+        if self.grad_forms is None or any(map(Tensor.is_neg, grads)):
+            return None
+        return self.grad_forms.places(grads)
 
 
 class CompiledEngine(Engine):
@@ -91,7 +101,8 @@ class CompiledEngine(Engine):
             layout = self._lay_out(rule, params, states, hyper, constants, rounder is not None)
             if memo is not None:
                 memo["buckets"] = layout
-        odd = _odd(layout, grads)
+        given = layout.read(grads)
+        odd = _odd(layout, grads) if given is None else None
         if odd:
             some = [i for i in range(len(params)) if i not in odd]
             for engine, rows in ((self._fallback, sorted(odd)), (self, some)):
@@ -104,7 +115,7 @@ class CompiledEngine(Engine):
             self._fallback.step(rule, params, grads, states, hyper, scale, skip=skip, rounder=rounder)
             return
         if layout.buckets or layout.on_gpu:
-            self._run(layout, params, grads, hyper, scale, skip, rounder)
+            self._run(layout, params, grads, given, hyper, scale, skip, rounder)
         if layout.matrices:
             rows = layout.matrices
             parts = [params[i] for i in rows], [grads[i] for i in rows], [states[i] for i in rows]
@@ -120,6 +131,7 @@ class CompiledEngine(Engine):
         layout: _Layout,
         params: list[Tensor],
         grads: list[Tensor],
+        given: Any,
         hyper: Hyper,
         scale: Tensor | None,
         skip: Tensor | None,
@@ -129,10 +141,11 @@ class CompiledEngine(Engine):
         factor = None if scale is None or not layout.buckets else scale.to(device="cpu", dtype=torch.float64)
         flag = None if skip is None else skip.to(device="cpu", dtype=torch.float32)
         seed = rounder.seed_of_step() if rounder is not None and layout.at_random else 0
-        grads = _laid_out(layout, params, grads)
+        if given is None:
+            grads = _laid_out(layout, params, grads)
+            given = np.asarray(pointers(grads), dtype=np.int64)
         for bucket in layout.buckets:
-            chosen = grads if len(bucket.rows) == len(grads) else [grads[i] for i in bucket.rows]
-            bucket.run(chosen, hyper, factor, flag, seed)
+            bucket.run(given if len(bucket.rows) == len(grads) else given[bucket.rows], hyper, factor, flag, seed)
         for other in layout.on_gpu:
             device = params[other.rows[0]].device
             factor = None if scale is None else scale.to(device=device, dtype=torch.float64)
@@ -179,7 +192,8 @@ class CompiledEngine(Engine):
             constants,
             [param.dtype for param in params],
             [param.stride() for param in params],
-            _places(params, states),
+            *_places(params, states),
+            None if any(param.is_complex() for param in params) else forms_of(params),
             [Bucket(plan, *where) for plan, where in found.values() if isinstance(plan, Plan)],
             [CudaBucket(plan, *where) for plan, where in found.values() if isinstance(plan, CudaPlan)],
             matrices,
@@ -191,14 +205,24 @@ class CompiledEngine(Engine):
 
 def _still_fits(layout: _Layout, params: list[Tensor], states: list[State], constants: list[Any]) -> bool:
     """Whether tensors, layouts and constants are those of the buckets (``.data`` and state entries can be set)."""
-    if layout.constants != constants or [param.stride() for param in params] != layout.strides:
+    if layout.constants != constants:
         return False
     # What the buckets hold stays allocated, so that another tensor cannot lie at the same place.
-    return _places(params, states) == layout.places
+    if layout.forms is not None:
+        places = layout.forms.places(params, states)
+        return places is not None and np.array_equal(places, layout.places)
+    return [param.stride() for param in params] == layout.strides and _each(params, states) == layout.places
 
 
-def _places(params: list[Tensor], states: list[State]) -> list[int]:
+def _each(params: list[Tensor], states: list[State]) -> list[int]:
     return pointers([*params, *chain.from_iterable(map(_VALUES, states))])
+
+
+def _places(params: list[Tensor], states: list[State]) -> tuple[Any, Forms | None]:
+    """Return where everything lies, and its forms where these are read in one call."""
+    forms = forms_of(params, states)
+    places = None if forms is None else forms.places(params, states)
+    return (_each(params, states), None) if places is None else (places.copy(), forms)
 
 
 def _odd(layout: _Layout, grads: list[Tensor]) -> set[int]:
