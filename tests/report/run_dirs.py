@@ -195,7 +195,7 @@ def write_events(folder: Path) -> None:
 
 
 def write_figures(folder: Path) -> None:
-    """Write two further figures: a contour plot with its own title, and a nameless line."""
+    """Write two further figures: a contour plot with its own title, and a nameless, tall line."""
     (folder / "figures").mkdir(exist_ok=True)
     grid = np.linspace(-1, 1, 15)
     values = (grid[:, None] ** 2 + 3 * grid[None, :] ** 2).tolist()
@@ -208,6 +208,9 @@ def write_figures(folder: Path) -> None:
             "yaxis": {"title": {"text": "β"}},
         },
     }
-    line = {"data": [{"type": "scatter", "x": [1, 2], "y": [3, 4], "line": {"color": "--series-4"}}], "layout": {}}
+    line = {
+        "data": [{"type": "scatter", "x": [1, 2], "y": [3, 4], "line": {"color": "--series-4"}}],
+        "layout": {"height": 730},
+    }
     (folder / "figures" / "plane.json").write_text(json.dumps(plane), encoding="utf-8")
     (folder / "figures" / "race_curves.json").write_text(json.dumps(line), encoding="utf-8")

@@ -24,6 +24,7 @@ STATE = """(() => ({
     traces: (chart.data || []).length,
     lines: chart.querySelectorAll(".scatterlayer .trace, .contourlayer .contour").length,
     width: chart.getBoundingClientRect().width, height: chart.getBoundingClientRect().height,
+    plot: chart.querySelector(".main-svg").getBoundingClientRect().height,
   })),
   small: [...document.querySelectorAll("p, dd, td, th, pre, h3")]
     .filter((part) => part.checkVisibility() && parseFloat(getComputedStyle(part).fontSize) < 12).length,
@@ -68,6 +69,8 @@ def test_every_chart_is_drawn_and_the_page_fits(
         assert chart["lines"] >= 1
         assert chart["width"] >= 300
         assert chart["height"] >= 280
+        assert chart["plot"] <= chart["height"] + 1  # nothing is cut off
+    assert state["charts"][-1]["height"] == 730
     assert state["width"] == size[0]
     assert state["page"] <= state["width"]
     assert state["small"] == 0

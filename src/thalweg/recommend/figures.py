@@ -126,7 +126,7 @@ def neighbours_figure(reading: Reading, n: int = 3) -> dict[str, Any]:
     }
     layout = {
         "title": {"text": "Nearest neighbours"},
-        "height": 60 * _LISTED + 120,
+        "height": 24 * _LISTED + 120,
         "meta": {"summary": "The most rated items, and those that point the same way in the space of factors"},
     }
     return {"data": [table], "layout": layout}

@@ -62,10 +62,12 @@ def _chart(chart: Chart) -> str:
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in chart.notes)
     summary = f'<p class="summary" id="about-{key}">{escape(chart.summary)}</p>' if chart.summary else ""
     about = f' aria-describedby="about-{key}"' if chart.summary else ""
+    height = chart.figure.get("layout", {}).get("height")
+    tall = f' style="height:{height:.0f}px;flex-basis:{height:.0f}px"' if isinstance(height, (int, float)) else ""
     return (
         f'<figure class="card{" wide" if chart.wide else ""}" id="{key}">'
         f'<figcaption><div class="top"><h3>{escape(chart.title)}</h3>{switch}</div>{summary}</figcaption>'
-        f'<div class="chart" id="chart-{key}" role="group" aria-label="Chart: {escape(chart.title)}"{about} '
+        f'<div class="chart" id="chart-{key}" role="group" aria-label="Chart: {escape(chart.title)}"{about}{tall} '
         f'data-linked="{"yes" if chart.linked else "no"}"></div>{notes}'
         f'<script type="application/json" id="data-chart-{key}">{_data(chart.figure)}</script></figure>'
     )
