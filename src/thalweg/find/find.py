@@ -28,7 +28,7 @@ def find(
     kind: Kind = "exponential",
     pretrained: bool = False,
     check: bool | None = None,
-    check_steps: int = 30,
+    check_steps: int = 20,
     planned: int | None = None,
 ) -> Finding:
     """Sweep the rate, read suggestions off the curve, verify them, and leave the model as it was.
@@ -40,7 +40,7 @@ def find(
         kind: ``"exponential"`` or ``"linear"``.
         pretrained: whether the weights come from an earlier training; lowers the range.
         check: whether short trainings decide; None: where they cost at most a tenth of *planned* updates.
-        check_steps: updates of each short training.
+        check_steps: updates of a short training; longer ones make three times as many.
         planned: updates of the training that is to come, or None where it is not known.
 
     Raises:

@@ -39,7 +39,7 @@ def lr_find(
     sweep: Kind = "exponential",
     pretrained: bool = False,
     verify: bool | None = None,
-    verify_steps: int = 30,
+    verify_steps: int = 20,
 ) -> Finding:
     """Look for a learning rate, leaving no trace, and return the curve with what it suggests.
 
@@ -58,7 +58,7 @@ def lr_find(
         sweep: ``"exponential"`` or ``"linear"``.
         pretrained: the weights come from an earlier training: the range begins 10 and ends 100 times lower.
         verify: whether to verify; None: where it costs at most a tenth of the updates to come.
-        verify_steps: updates of each short training; five are made at most, and one 2.5 times as long.
+        verify_steps: updates of a short training; four are made at most, and then three of three times as many.
 
     Returns:
         a :class:`thalweg.find.Finding`; its ``suggestion`` is None, with a ``reason``, where no rate is reliable.

@@ -19,7 +19,7 @@ from .lane import Lane
 from .stack import Stack, out_of_memory
 from .structure import structure
 
-__all__ = ["Choice", "Stacking", "Stepping", "choose_lanes", "compile_where_it_pays"]
+__all__ = ["WORTH", "Choice", "Stacking", "Stepping", "choose_lanes", "compile_where_it_pays"]
 
 Stacking = Literal["auto", "always", "never"]
 Stepping = Literal["auto", "eager", "compiled"]
@@ -28,7 +28,7 @@ _TRIED = 3  # updates that are timed, after one that is not
 _FEW = 4  # members that are tried first
 _CLEARLY = 0.9  # of the time alone is what a stack may take to be taken
 _LONG = 400  # updates of a training from which on every way is tried at full size
-_WORTH = 50  # updates of a training below which nothing is measured
+WORTH = 50  #: Updates of a training below which nothing is measured.
 _MANY = 512  # parameters of a member from which one kernel call for it may be faster than its part of a stacked update
 #: Seconds that the rest of a lane must take eagerly for ``"auto"`` to compile: about twice what compiling takes with a
 #: cold cache, so that it has paid before half of the lane is over (benchmarks/race.py prints what it measures).
@@ -103,7 +103,7 @@ def _lanes_of_kind(
     most = _most(entry, candidates[0])
     size = min(len(candidates), most)
     update = "stacked"
-    if total >= _WORTH:
+    if total >= WORTH:
         must = choice.stacking == "always" or choice.stepping == "compiled"
         size, update, seconds, single = _measured(entry, candidates, numbers, total, size, must)
         choice.seconds[key] = min(seconds, single)

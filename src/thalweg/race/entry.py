@@ -19,7 +19,7 @@ from ..objective import Inputs
 from ..optim import Rule
 from .initial import Weights, initial_weights
 
-__all__ = ["Entry", "make_entry"]
+__all__ = ["Entry", "look_for_draws", "make_entry"]
 
 
 @dataclass
@@ -162,11 +162,11 @@ def make_entry(
         overrides=overrides,
         own_source=own_source,
     )
-    _look_for_draws(entry)
+    look_for_draws(entry)
     return entry
 
 
-def _look_for_draws(entry: Entry) -> None:
+def look_for_draws(entry: Entry) -> None:
     """Count the dropouts of a forward pass in training mode, and see whether it draws anything else."""
     module = entry.module
     args, kwargs = Inputs(module)(split(entry.source.first()))
