@@ -14,7 +14,7 @@ __all__ = ["Trial", "most_updates", "verify"]
 _SHORT = 4  # rates of the first rung at most, half a decade apart
 _LONG = 3  # rates of the second rung at most, a quarter of a decade apart
 _FURTHER = 3  # times as long is a training of the second rung
-_CLOSE = 0.08  # of the least loss, or of its fall: a lower rate as near as this is ahead in a longer training
+_CLOSE = 0.06  # of the least loss, or of its fall: a lower rate as near as this is ahead in a longer training
 
 
 def most_updates(steps: int) -> int:
@@ -48,10 +48,10 @@ def verify(parts: Parts, snapshot: Snapshot, start: float, steps: int) -> tuple[
 
     1. *steps* updates at rates half a decade apart: the one next to *start*, its two neighbours, and one more at the
        end of these where that end is the best;
-    2. 3 *steps* updates at the best of them, at the rate a quarter of a decade below, and, where this comes within 8 %
-       of the other's loss, at the next one below. Where the best was still the highest, the next higher ones instead.
+    2. 3 *steps* updates at the best of them, at the rate a quarter of a decade below, and, where this comes within 6 %
+       of the other's loss, at the next one below; where it does not, and the best was the highest, at one above.
 
-    The lowest rate of the second rung within 8 % of its least loss is taken. Short trainings like rates that are too
+    The lowest rate of the second rung within 6 % of its least loss is taken. Short trainings like rates that are too
     high for long ones: noise and instability show late, while a low rate catches up. So the second rung looks
     downwards, and what is nearly equal there is decided for the lower rate.
 
@@ -83,12 +83,11 @@ def verify(parts: Parts, snapshot: Snapshot, start: float, steps: int) -> tuple[
     best = _best(first)
     if not _falls(before, first[best].loss):
         return trials, None
-    # Four rates may not have been enough to come to where it is too high; then the second rung goes on upwards.
-    way = 2 if best == max(first) else -1
-    second = _tried(trainer, (best, best + way), _FURTHER * steps)
-    better = second[best + way].loss < second[best].loss
-    if better or (way < 0 and _close(before, second[best].loss, second[best - 1].loss)):
-        second |= _tried(trainer, (best + 2 * way,), _FURTHER * steps)
+    second = _tried(trainer, (best, best - 1), _FURTHER * steps)
+    if _close(before, second[best].loss, second[best - 1].loss):
+        second |= _tried(trainer, (best - 2,), _FURTHER * steps)
+    elif best == max(first):  # four rates were not enough to come to where it is too high
+        second |= _tried(trainer, (best + 2,), _FURTHER * steps)
     trials += [second[index] for index in sorted(second)]
     least = second[_best(second)].loss
     if not _falls(before, least):
