@@ -102,7 +102,16 @@ def test_a_gradient_alone_is_enough_and_its_parameter_is_named() -> None:
         fit(bent, "raise", flush_every=1)
 
 
+@pytest.fixture(params=["host", "device"])
+def latch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to decide: that of the CPU, and that of accelerators, whose operations run on the CPU as well."""
+    if request.param == "device":
+        monkeypatch.setattr("thalweg.learner.going_on.HostLatch", tw.loop.DeviceLatch)
+    return str(request.param)
+
+
 @pytest.mark.parametrize("many", [False, True])
+@pytest.mark.usefixtures("latch")
 def test_skip_leaves_everything_as_it_was_and_says_so(many: bool) -> None:
     """The skipped run equals, bit for bit, one that never made the step, buffers included."""
     deep = [nn.Linear(5, 5) for _ in range(9 if many else 0)]  # more than sixteen tensors are kept as one vector
@@ -146,7 +155,8 @@ def test_skip_leaves_everything_as_it_was_and_says_so(many: bool) -> None:
     assert math.isfinite(history.epochs[0]["loss"])
 
 
-def test_skip_takes_spikes_on_the_device() -> None:
+@pytest.mark.usefixtures("latch")
+def test_skip_takes_spikes() -> None:
     guard = tw.Guard("skip", spike=20.0, after=5)
     module = model(at=8, factor=1e4)
 
@@ -159,6 +169,29 @@ def test_skip_takes_spikes_on_the_device() -> None:
         history = fit(module, guard, hooks=[Cure()])
     assert [(step, kind) for step, kind, _ in history.events] == [(9, "loss spike")]
     assert history["loss"][9] < 10 * history["loss"][7], "the weights did not move"
+
+
+def test_an_unwatched_fit_skips_alike_on_host_and_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without listeners an update asks no questions; what is skipped is skipped there too."""
+
+    class Bad(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.where((x[:, :1] == marked).any(), math.nan, 1.0) * x
+
+    marked = data()[0][rows(0, 4)[0], 0]
+    found = []
+    for kind in (tw.loop.HostLatch, tw.loop.DeviceLatch):
+        monkeypatch.setattr("thalweg.learner.going_on.HostLatch", kind)
+        torch.manual_seed(0)
+        module = nn.Sequential(Bad(), nn.Linear(5, 1))
+        with pytest.warns(UserWarning, match="the loss was nan at step 5 "):
+            history = fit(module, "skip", 2)
+        found.append((module[1].weight, history["loss"]))
+    (host, losses), (device, others) = found
+    assert torch.equal(host, device)
+    assert np.array_equal(losses, others, equal_nan=True)
+    assert np.isnan(losses).sum() == 2, "once per epoch"
+    assert torch.isfinite(host).all()
 
 
 def test_raise_takes_spikes() -> None:
@@ -259,6 +292,7 @@ def test_what_cannot_work_is_refused(guard: Any, settings: dict[str, Any], optio
         made.fit(data(), verbose=False, guard=guard, **options)
 
 
+@pytest.mark.usefixtures("latch")
 def test_nothing_waits_for_the_device_in_a_guarded_step() -> None:
     """Counted: reading a value back dispatches `_local_scalar_dense`."""
     from torch.utils._python_dispatch import TorchDispatchMode

@@ -9,7 +9,18 @@ from typing import Any
 from torch import nn
 
 from thalweg.engine import RuleOptimizer
-from thalweg.loop import Latch, NoDirectory, Precision, Processes, Run, RunDirectory, Settings, Watch, restore
+from thalweg.loop import (
+    DeviceLatch,
+    HostLatch,
+    NoDirectory,
+    Precision,
+    Processes,
+    Run,
+    RunDirectory,
+    Settings,
+    Watch,
+    restore,
+)
 
 __all__ = ["go_on", "make_watch", "open_directory"]
 
@@ -94,4 +105,5 @@ def make_watch(
         raise ValueError(
             f"fit: guard='skip' cannot work here, because {reason}, or choose guard='raise' or 'rollback'."
         )
-    return Watch(guard, Latch(guard, module))
+    on_cpu = all(param.device.type == "cpu" for param in module.parameters())
+    return Watch(guard, HostLatch(guard, module) if on_cpu else DeviceLatch(guard, module))

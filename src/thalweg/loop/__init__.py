@@ -3,6 +3,7 @@
 from .checkpoints import Checkpoints
 from .close_epoch import flush
 from .compiled import PAYS_AFTER, CompiledStep
+from .device_latch import DeviceLatch
 from .evaluate import eval_mode, evaluate, predict
 from .export import export
 from .files import NoDirectory, RunDirectory, environment
@@ -11,6 +12,7 @@ from .groups import GroupRow, LayerGroup, build_groups, norm_parameters
 from .guard import Guard
 from .history import History, Smoother
 from .hooks import EarlyStopping, Hook
+from .host_latch import HostLatch
 from .latch import Latch
 from .plan import Plan, Span, make_plan, memory
 from .precision import Precision
@@ -31,6 +33,7 @@ __all__ = [
     "Cadence",
     "Checkpoints",
     "CompiledStep",
+    "DeviceLatch",
     "EagerStep",
     "EarlyStopping",
     "Every",
@@ -38,6 +41,7 @@ __all__ = [
     "Guard",
     "History",
     "Hook",
+    "HostLatch",
     "Latch",
     "LayerGroup",
     "NoDirectory",

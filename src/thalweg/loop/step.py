@@ -129,11 +129,14 @@ class EagerStep:
             self.norms = _norms(grads, self._ours)
             self.present = params
         if self._ours is not None and scaler is None:
-            if self.latch is not None or (self._ours.clip_norm is not None and self._ours.clip_value is None):
+            latch = self.latch
+            clips = self._ours.clip_norm is not None and self._ours.clip_value is None
+            if clips or (latch is not None and latch.wants_total):
                 norm = _total(self.norms)
-            if self.latch is not None and self.loss is not None:
-                self.skipped = self.latch.skip(self.loss, self.weight, norm)
-            self._apply(grads, norm)
+            if latch is not None and self.loss is not None:
+                self.skipped = latch.skip(self.loss, self.weight, self.norms if norm is None else norm)
+            if latch is None or not latch.held_back:
+                self._apply(grads, norm)
         else:
             self._foreign_step(grads)
         real = True
@@ -152,8 +155,9 @@ class EagerStep:
             with torch.no_grad():
                 self._bound(grads)
             return
-        self._ours.apply(norm=norm, skip=self.skipped, overwrite=True)
-        if self._alone and self.latch is None:
+        flag = None if self.latch is None else self.latch.flag
+        self._ours.apply(norm=norm, skip=flag, overwrite=True)
+        if self._alone and flag is None:
             self._bound, self._alone = self._ours.bind(), False  # asked once per epoch
 
     def _gradients(self) -> tuple[list[Tensor], list[Tensor]]:

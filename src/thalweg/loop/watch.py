@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from .guard import Guard
 from .latch import Latch
+from .spikes import Averages
 
 __all__ = ["Spoiled", "Watch"]
-
-_BETA = 0.98
 
 
 class Spoiled(Exception):
@@ -19,31 +17,6 @@ class Spoiled(Exception):
     def __init__(self, step: int, epoch: int, batches: tuple[int, int], report: str) -> None:
         super().__init__(report)
         self.step, self.epoch, self.batches = step, epoch, batches
-
-
-@dataclass
-class Averages:
-    """Exponential averages of the losses and of their distances from the average; spikes stay out."""
-
-    mean: float = 0.0
-    spread: float = 0.0
-    count: int = 0
-
-    def is_spike(self, loss: float, guard: Guard) -> bool:
-        """Whether *loss* is one; takes it in where it is not.
-
-        >>> averages, guard = Averages(), Guard(spike=3.0, after=2)
-        >>> [averages.is_spike(loss, guard) for loss in (1.0, 2.0, 1.5, 9.0, 1.4)]
-        [False, False, False, True, False]
-        """
-        assert guard.spike is not None
-        if self.count >= guard.after and loss > self.mean + guard.spike * self.spread:
-            return True
-        self.count += 1
-        rate = max(1 - _BETA, 1 / self.count)
-        self.spread += rate * (abs(loss - self.mean) - self.spread) if self.count > 1 else 0.0
-        self.mean += rate * (loss - self.mean)
-        return False
 
 
 class Watch:
