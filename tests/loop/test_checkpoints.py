@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ import thalweg as tw
 from tests.loop.test_resume import StopAt, data, learner, model
 from thalweg.checkpoint import RunLock, checkpoints, read_manifest, step_of
 from thalweg.loop import Cadence
+from thalweg.loop.checkpoints import _all_finite
 
 
 def fit(run: Path | None, stop: int = -1, module: nn.Module | None = None, **options: Any) -> tw.History:
@@ -51,6 +53,19 @@ def test_the_best_is_kept_beside_the_newest(tmp_path: Path) -> None:
     assert steps(tmp_path / "run") == sorted({best, 66})
     facts = read_manifest(tmp_path / "run" / "checkpoints" / f"step-{best:09d}")["facts"]
     assert facts["best"] == min(losses)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.complex64])
+@pytest.mark.parametrize("bad", [None, math.nan, math.inf])
+def test_finite_is_told_from_a_sum_and_where_that_overflows_from_each_element(
+    dtype: torch.dtype, bad: float | None
+) -> None:
+    largest = torch.finfo(dtype).max
+    for values in ([1.0, 2.0, -3.0], [largest, largest, 1.0], [largest, -largest, -math.inf if bad else 0.0]):
+        tensor = torch.tensor(values, dtype=dtype)
+        if bad is not None:
+            tensor[1] = bad
+        assert _all_finite(tensor) == bool(torch.isfinite(tensor).all()) == (bad is None)
 
 
 def test_the_last_finite_one_is_never_removed(tmp_path: Path) -> None:
