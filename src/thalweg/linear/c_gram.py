@@ -2,7 +2,7 @@
 
 A library's product converts and copies all rows first and computes both triangles; for a few dozen columns that is more
 than half of its time. This kernel takes some rows at a time into a tile of double (or float) numbers, subtracts the
-shift there, and adds the products of eight columns with three vectors of columns in registers.
+shift there, and adds the products of a few columns with three vectors of columns in registers.
 """
 
 from __future__ import annotations
@@ -54,8 +54,10 @@ typedef VECTOR(double, 8) double_vec;
 /* What a row's length must be a multiple of. */
 i64 multiple(void) { return 3 * LANES; }
 
-/* Add the products of the columns i ... i + ROWS - 1 with the columns j ... j + 3 LANES - 1. */
-static void block(const kind *tile, i64 rows, i64 width, i64 i, i64 j, double *total) {
+/* Add the products of the columns i ... i + ROWS - 1 with the columns j ... j + 3 LANES - 1, from one of the latter's
+   three vectors on. */
+static inline __attribute__((always_inline)) void block(const kind *tile, i64 rows, i64 width, i64 i, i64 j,
+                                                        double *total, const int from) {
     vec sum[ROWS][3];
     for (int r = 0; r < ROWS; r++) for (int c = 0; c < 3; c++) sum[r][c] = (vec){0};
     const kind *left = tile + i, *right = tile + j;
@@ -64,15 +66,20 @@ static void block(const kind *tile, i64 rows, i64 width, i64 i, i64 j, double *t
         #pragma GCC unroll 8
         for (int r = 0; r < ROWS; r++) {
             const vec a = left[r] - (vec){0};
-            sum[r][0] += a * b0;
-            sum[r][1] += a * b1;
+            if (from < 1) sum[r][0] += a * b0;
+            if (from < 2) sum[r][1] += a * b1;
             sum[r][2] += a * b2;
         }
     }
     for (int r = 0; r < ROWS; r++)
-        for (int c = 0; c < 3; c++)
+        for (int c = from; c < 3; c++)
             *(double_vec *)(total + (i + r) * width + j + c * LANES) += __builtin_convertvector(sum[r][c], double_vec);
 }
+
+/* Above the diagonal, and from the first vector that the diagonal meets. */
+static void block0(const kind *t, i64 r, i64 w, i64 i, i64 j, double *o) { block(t, r, w, i, j, o, 0); }
+static void block1(const kind *t, i64 r, i64 w, i64 i, i64 j, double *o) { block(t, r, w, i, j, o, 1); }
+static void block2(const kind *t, i64 r, i64 w, i64 i, i64 j, double *o) { block(t, r, w, i, j, o, 2); }
 
 /* to[j] = from[j] - shift[j]; the last vector may repeat some of the one before. */
 static inline void shifted(const given *from, const wider *shift, i64 count, kind *to) {
@@ -104,7 +111,11 @@ void gram(const given *x, i64 x_step, i64 p, const given *y, i64 y_step, i64 t, 
             }
         }
         for (i64 j = 0; j < width; j += 3 * LANES)
-            for (i64 i = 0; i < j + 3 * LANES; i += ROWS) block(tile, rows, width, i, j, total);
+            for (i64 i = 0; i < j + 3 * LANES; i += ROWS) {
+                if (i < j + LANES) block0(tile, rows, width, i, j, total);
+                else if (i < j + 2 * LANES) block1(tile, rows, width, i, j, total);
+                else block2(tile, rows, width, i, j, total);
+            }
     }
 }
 """

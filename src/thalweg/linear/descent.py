@@ -69,7 +69,7 @@ class Descent:
         features = len(at.scale)
         self.link, self.ridge, self.intercept, self.mean_weight = link, ridge, intercept, mean_weight
         self.dtype = dtype
-        self._shift = torch.from_numpy(at.shift).to(dtype)
+        self.shift = torch.from_numpy(at.shift).to(dtype)
         self.scale = torch.from_numpy(at.scale).to(dtype)
         self._shifted = bool(at.shift.any())
         self.weight = torch.nn.Parameter(torch.zeros(outputs, features, dtype=dtype))
@@ -97,7 +97,7 @@ class Descent:
         """Return W **(k, p)** and b **(k,)** as they stand, in the data's coordinates; new tensors."""
         coef = self.weight.detach() / self.scale
         offset = self.bias.detach()
-        return coef, offset - coef @ self._shift if self._shifted else offset.clone()
+        return coef, offset - coef @ self.shift if self._shifted else offset.clone()
 
     def final(self) -> tuple[Array, Array]:
         """Return W and b as evaluation should use them: the averages of a rule that averages."""
@@ -130,7 +130,7 @@ class Descent:
         slope = torch.mv(x.T, r[:, 0]).unsqueeze(0) if single else r.T @ x
         slope.mul_(share)
         if self._shifted:
-            slope.addr_(sums, self._shift, alpha=-1.0)
+            slope.addr_(sums, self.shift, alpha=-1.0)
         if self.ridge:
             slope.add_(coef, alpha=self.ridge)
         assert self.weight.grad is not None, "made with the parameter"

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from thalweg import data, optim
-from thalweg.data import Source
+from thalweg.data import Source, StreamSource
 from thalweg.draw import Bar
 from thalweg.errors import check_number, unknown_name
 from thalweg.optim import Rule
@@ -22,6 +22,8 @@ from .blocks import Array, Blocks, as_tensor, check_block, name_bad_value
 from .coordinates import Curvature, curvature_of, standardising
 from .descent import Descent, over_batches
 from .link import Link
+from .lying_rows import kernel_of, over_places
+from .workers import one_core
 
 __all__ = ["LinearModel"]
 
@@ -169,13 +171,27 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         )
         with Bar(who, bool(self.verbose), unit="rows/s") as bar:
             bar.total = None if source.n is None else source.n * int(self.epochs)
-            epochs = (source.batches(epoch) for epoch in range(int(self.epochs)))
-            if targets is not None:
-                epochs = (map(targets, batches) for batches in epochs)
-            over_batches(descent, epochs, who, bar.add)
+            if targets is not None or not self._where_they_lie(descent, source, who, bar):
+                epochs = (source.batches(epoch) for epoch in range(int(self.epochs)))
+                if targets is not None:
+                    epochs = (map(targets, batches) for batches in epochs)
+                over_batches(descent, epochs, who, bar.add)
         descent.finish()
         self.n_iter_ = int(self.epochs)
         return descent
+
+    def _where_they_lie(self, descent: Descent, source: Source, who: str, bar: Bar) -> bool:
+        """Make all updates on rows of a mapped file that are not copied; return False where that cannot be."""
+        kernel = kernel_of(descent, None if source.n is None else source.n * int(self.epochs))
+        if kernel is None or not isinstance(source, StreamSource):
+            return False
+        with source.mapped() as rows:
+            if rows is None or rows.y is None or not kernel.attach(*rows):
+                return False
+            with one_core():
+                epochs = (source.places(epoch) for epoch in range(int(self.epochs)))
+                over_places(descent, kernel, source, epochs, who, bar.add)
+        return True
 
     def _memory_source(self, X: Array, y: Array, w: Array | None) -> Source:
         arrays = (as_tensor(X), as_tensor(y)) if w is None else (as_tensor(X), as_tensor(y), as_tensor(w))

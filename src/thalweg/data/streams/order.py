@@ -16,6 +16,7 @@ __all__ = ["EpochOrder", "Order", "Shuffle", "Window"]
 
 Integers = NDArray[np.int64]
 _PERMUTATIONS = 16
+_ROWS_AT_ONCE = 1 << 16  # whose numbers are worked out together
 Shuffle = Literal["block", "full", False]
 
 
@@ -37,7 +38,7 @@ class Window:
 
     def rows(self) -> Integers:
         """Return the row numbers at the window's positions."""
-        laid = np.concatenate([np.arange(first, past) for first, past in self.blocks])
+        laid = np.concatenate([np.arange(*block) for block in self.blocks])
         return laid if self.index is None else laid[self.index]
 
 
@@ -69,6 +70,12 @@ class Order:
         """Rows of an epoch."""
         return int(self.bounds[-1])
 
+    @cached_property
+    def regular(self) -> int | None:
+        """The rows of every block, where all but the last one have equally many, else None."""
+        sizes = np.diff(self.bounds)
+        return int(sizes[0]) if (sizes[:-1] == sizes[0]).all() else None
+
     def epoch(self, epoch: int) -> EpochOrder:
         """Return the order of one epoch."""
         return EpochOrder(self, epoch)
@@ -81,7 +88,11 @@ class EpochOrder:
         self.order = order
         self.number = epoch
         self._permutations: dict[tuple[int, int], Integers] = {}
-        self._last: tuple[int, Integers] | None = None  # the window that `rows` looked at last
+        self._last: tuple[int, int, Integers] | None = None  # the windows that `rows` looked at last
+
+    @cached_property
+    def _key(self) -> int:
+        return epoch_key(self.order.seed, self.number)
 
     @cached_property
     def _blocks(self) -> Integers:
@@ -116,17 +127,37 @@ class EpochOrder:
         first, past = self.order.bounds[chosen], self.order.bounds[chosen + 1]
         return list(zip(first.tolist(), past.tolist(), strict=True))
 
+    def _windows_rows(self, first: int) -> tuple[int, int, Integers]:
+        """Return the positions (from, past the last) of some windows from *first* on, and the rows there.
+
+        As ``window(number).rows()`` gives them, but for many small windows with a third of the calls.
+        """
+        window, last = self.order.window, len(self.starts) - 2
+        size = self.order.regular
+        count = 0 if size is None else min(_ROWS_AT_ONCE // (window * size), last - first)
+        chosen = self._blocks[first * window : (first + count) * window]
+        short = np.flatnonzero(chosen == len(self.order.bounds) - 2)  # the last block may have fewer rows
+        count = int(short[0]) // window if len(short) else count
+        if size is None or count < 2 or self.order.shuffle != "block":
+            rows = self.window(first).rows()
+            return int(self.starts[first]), int(self.starts[first + 1]), rows
+        begin = self.order.bounds[chosen[: count * window]].reshape(count, window, 1)
+        laid = (begin + np.arange(size)).reshape(count, window * size)
+        found = np.empty_like(laid)
+        for number in range(count):
+            laid[number].take(self._within(window * size, first + number), out=found[number], mode="clip")
+        return int(self.starts[first]), int(self.starts[first + count]), found.reshape(-1)
+
     def _within(self, count: int, number: int) -> Integers:
         """Return the permutation within a window of *count* rows: one of sixteen that are drawn for the epoch.
 
         The blocks of a window are a random choice already; a permutation of its own for every window would cost as
         much as copying its rows.
         """
-        key = epoch_key(self.order.seed, self.number)
-        chosen = mix32(key ^ number) % _PERMUTATIONS
+        chosen = mix32(self._key ^ number) % _PERMUTATIONS
         if (count, chosen) not in self._permutations:
             # Of 2**32 + key: another seed than that of any epoch of data in memory.
-            self._permutations[count, chosen] = permutation(count, key | 1 << 32, chosen).numpy()
+            self._permutations[count, chosen] = permutation(count, self._key | 1 << 32, chosen).numpy()
         return self._permutations[count, chosen]
 
     def rows(self, start: int, stop: int) -> Integers:
@@ -136,13 +167,12 @@ class EpochOrder:
         if self.order.shuffle is False:
             return np.arange(start, stop)
         found = []
-        number = self.window_of(start)
         while start < stop:
-            if self._last is None or self._last[0] != number:
-                self._last = (number, self.window(number).rows())
-            offset, past = int(self.starts[number]), int(self.starts[number + 1])
-            found.append(self._last[1][start - offset : min(stop, past) - offset])
-            start, number = past, number + 1
+            if self._last is None or not self._last[0] <= start < self._last[1]:
+                self._last = self._windows_rows(self.window_of(start))
+            first, past, rows = self._last
+            found.append(rows[start - first : min(stop, past) - first])
+            start = past
         return found[0] if len(found) == 1 else np.concatenate(found or [np.empty(0, np.int64)])
 
     @cached_property

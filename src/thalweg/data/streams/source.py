@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -130,6 +131,33 @@ class StreamSource(Source):
         for batch in islice(stream, skipped, None):
             self.batch += 1
             yield batch
+
+    def places(self, epoch: int, start: int = 0) -> Iterator[Array | range]:
+        """Yield the row numbers of this rank's part of every batch, which counts as given out.
+
+        For kernels that read the rows where they lie (`mapped`): the same rows in the same order as `batches`.
+        """
+        check_start(self, epoch, start)
+        order = self._order.epoch(epoch)
+        self.epoch, self.batch = epoch, start
+        for index in range(start, self.steps_per_epoch):
+            first, past = self._positions(index)
+            self.batch += 1
+            if self.shuffle is False and self.world_size == 1:
+                yield range(first, past)
+            else:
+                yield np.ascontiguousarray(order.rows(first, past)[self.rank :: self.world_size])
+
+    @contextmanager
+    def mapped(self) -> Iterator[Rows | None]:
+        """Lend all rows as views of the mapped file, x **(n, D)**; None where they must be read or converted.
+
+        Nobody has looked for NaN, infinities or negative weights in them: it is for the borrower to see them in its
+        sums and to call `check_values`, which names the place.
+        """
+        with self.table.reader() as reader:
+            like = self.table.layout.empty(1)
+            yield reader.views_of_all(like) if self.table.is_mapped and len(self.table.layout.shape) == 1 else None
 
     def some(self, epoch: int, indices: Sequence[int]) -> Iterator[Batch]:
         """Yield the batches *indices* of *epoch*, which must grow; `epoch` and `batch` stay as they are.

@@ -234,6 +234,10 @@ class TableReader:
         self.read(start, stop, into)
         return into
 
+    def views_of_all(self, like: Rows) -> Rows | None:
+        """Return all rows where they lie, if that is one file in the types of *like*; else None."""
+        return self._part(0).views(0, self.table.n, like) if len(self.table.parts) == 1 else None
+
     def gather(self, rows: Integers, into: Rows) -> None:
         """Fill *into* with the rows *rows*, in any order; only where the table is seekable."""
         if len(self.table.parts) == 1:

@@ -1,0 +1,85 @@
+"""SGD on rows that stay where they lie: one kernel call per batch reads them out of the mapped file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+
+from thalweg.data import StreamSource
+
+from .blocks import Array
+from .c_gradient import GradientKernel, gradient_kernel
+from .descent import Descent, check_finite
+from .link import Squared
+
+__all__ = ["kernel_of", "over_places"]
+
+_WORTH_COMPILING = 1 << 18
+"""Rows of all epochs together from which on the kernel is compiled (a third of a second, once per machine)."""
+
+_LOOK_EVERY = 256  # updates between two looks at the parameters
+
+
+def kernel_of(descent: Descent, rows: int | None) -> GradientKernel | None:
+    """Return the kernel of a descent that will see *rows* rows; None where there is none, or it is not worth it."""
+    single = isinstance(descent.link, Squared) and len(descent.weight) == 1
+    if not single or rows is None or rows < _WORTH_COMPILING:
+        return None
+    return gradient_kernel(descent.weight, descent.bias, descent.scale, descent.shift, descent.mean_weight)
+
+
+def over_places(
+    descent: Descent,
+    kernel: GradientKernel,
+    source: StreamSource,
+    epochs: Iterable[Iterable[Array | range]],
+    who: str,
+    advance: Callable[[int], object],
+) -> None:
+    """Make one update per batch, as `over_batches` does, with the attached rows of *kernel*.
+
+    Nothing looks at the rows themselves. A NaN or an infinity among them makes the parameters NaN for good, which is
+    looked for every now and then; the source is then asked for its place.
+
+    Args:
+        descent: what is moved.
+        kernel: reads the rows of *source*.
+        source: names a row that is no number.
+        epochs: the row numbers of batches, epoch by epoch.
+        who: who asks, for messages.
+        advance: called with the rows of every batch.
+
+    Raises:
+        ValueError: a value is NaN or infinite, or a weight negative, with file, row and column.
+        FloatingPointError: the parameters are no numbers any more, although the rows are.
+    """
+    controlled = descent.rates.is_controlled
+
+    def look() -> None:
+        try:
+            check_finite(descent, who)
+        except FloatingPointError:
+            source.check_values()
+            raise
+
+    for places in epochs:
+        losses: list[float] = []
+        for place in places:
+            kernel(place, descent.ridge)
+            loss, intercept, least = kernel.found.tolist()
+            if least < 0:
+                source.check_values()
+            if descent.keeper.wants(descent.steps):
+                at = torch.from_numpy(kernel.coef[None].copy()), torch.tensor([intercept], dtype=descent.dtype)
+                descent.keeper.add(descent.steps, *at, torch.tensor(loss, dtype=descent.dtype))
+            if controlled:
+                losses.append(loss)
+            descent.update()
+            advance(len(place))
+            if descent.steps % _LOOK_EVERY == 0:
+                look()
+        look()
+        if controlled and losses:
+            descent.rates.observe({"loss": float(np.mean(losses))})
