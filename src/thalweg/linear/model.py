@@ -186,7 +186,7 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         if kernel is None or not isinstance(source, StreamSource):
             return False
         with source.mapped() as rows:
-            if rows is None or rows.y is None or not kernel.attach(*rows):
+            if rows is None or rows.y is None or not kernel.attach(rows.x, rows.y, rows.w):
                 return False
             with one_core():
                 epochs = (source.places(epoch) for epoch in range(int(self.epochs)))
