@@ -87,12 +87,8 @@ def cuda_source(trace: Trace, kept: Mapping[str, torch.dtype], *, at_random: boo
         if tests:
             test = " && ".join(f"{'' if t else '!'}{names[id(n)]}" for n, t in zip(tests, choice, strict=True))
             lines.append(f"{'else ' if number else ''}if ({test}) {{")
-        for line in loop_lines(trace, loop, names, where, kept, at_random):
-            if line == "#pragma omp simd":
-                lines.append("#pragma unroll 4")
-            else:
-                over = "for (i64 i = start + threadIdx.x; i < stop; i += blockDim.x) {"
-                lines.append(over if line.startswith("for (i64 i = start;") else line)
+        opening = ["#pragma unroll 4", "for (i64 i = start + threadIdx.x; i < stop; i += blockDim.x) {"]
+        lines += loop_lines(trace, loop, names, where, kept, at_random, opening)
         if tests:
             lines.append("}")
     lines += ["}", ""]
