@@ -146,6 +146,8 @@ def _drops(link: Link) -> bool:
 def _linear(link: Link, params: Tensors, h: Tensor) -> Tensor:
     weight, bias = (params.get(name) for name in parameter_names(link.path))
     assert weight is not None
+    if h.dim() == 2 and not weight.is_contiguous():  # a part of larger tensors, which one product cannot read
+        h = h.expand(len(weight), *h.shape)
     if h.dim() == 2:  # the rows that all share
         flat = weight.reshape(-1, weight.shape[2])
         out = flat @ h if bias is None else torch.addmm(bias.reshape(-1, 1), flat, h)

@@ -17,7 +17,7 @@ from .flat_graph import compiled_graph
 from .stacked_objective import StackedObjective, clip_factors
 from .stacked_rule import StackedRule
 
-__all__ = ["CompiledStack", "Members", "Moment", "eager_step", "updated"]
+__all__ = ["CompiledStack", "Members", "Moment", "eager_step", "limited", "updated"]
 
 Hypers = Sequence[Mapping[str, Any]]
 
@@ -82,8 +82,7 @@ def updated(
     found = dict(grads)
     if moment.clip_value is not None:
         for name, grad in found.items():
-            limit = moment.clip_value.to(grad.dtype).view(-1, *(1,) * (grad.dim() - 1))
-            found[name] = torch.minimum(torch.maximum(grad, -limit), limit)
+            found[name] = limited(grad, moment.clip_value)
     if moment.clip_norm is not None:
         factors = clip_factors(list(found.values()), moment.clip_norm)
         found = {name: grad * factors.view(-1, *(1,) * (grad.dim() - 1)) for name, grad in found.items()}
@@ -92,6 +91,12 @@ def updated(
         hyper = moment.hypers[members.groups[name]]
         params[name], states[name] = rule.update(members.params[name], grad, members.states[name], hyper)
     return params, states
+
+
+def limited(grad: Tensor, limit: Tensor) -> Tensor:
+    """Return *grad*, **(K, …)**, with every element within each member's limit, **(K,)**."""
+    most = limit.to(grad.dtype).view(-1, *(1,) * (grad.dim() - 1))
+    return torch.minimum(torch.maximum(grad, -most), most)
 
 
 def eager_step(objective: StackedObjective, rule: StackedRule, members: Members, batch: Any, moment: Moment) -> Tensor:

@@ -92,6 +92,18 @@ class Hypers:
             return self._steady
         return [{name: _row(value, row) for name, value in table.items()} for table in self._tables]
 
+    def alike(self) -> list[int]:
+        """Return, for each param group, the first one whose hyperparameters are the same for good."""
+        found = [{**self._bases, **{n: v for n, v in group.items() if n in self._bases}} for group in self._groups]
+        return [
+            next(
+                other
+                for other in range(number + 1)
+                if all(_same(found[other][name], found[number][name]) for name in self._bases)
+            )
+            for number in range(len(found))
+        ]
+
     def moved(self, step: int) -> list[dict[str, Any]]:
         """Return each group's scheduled hyperparameters for update number *step* as lists of K numbers on the host."""
         if not self._schedules:
@@ -155,6 +167,12 @@ def _column(name: str, values: Sequence[Any]) -> Any:
     if all(value is first or value == first for value in values):
         return float(first) if is_number(name, first) else first
     return np.array([float(value) for value in values])
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return bool(np.all(np.asarray(a) == np.asarray(b)))
 
 
 def _tabled(value: Any, steps: int) -> Any:

@@ -14,10 +14,11 @@ from torch.utils._pytree import tree_map
 from ..data import split
 from ..engine.counter_dropout import dropout_keys
 from ..engine.flat_graph import CannotCompile
+from ..engine.stacked_flat import FlatUpdate
 from ..engine.stacked_forward import StackedForward, VmapForward, stacked_forward
 from ..engine.stacked_objective import StackedObjective
 from ..engine.stacked_rule import StackedRule
-from ..engine.stacked_step import CompiledStack, Members, Moment, eager_step
+from ..engine.stacked_step import CompiledStack, Members, Moment, eager_step, updated
 from ..engine.stacked_totals import totals
 from ..loop import eval_mode
 from ..loop.modes import train_mode
@@ -68,6 +69,7 @@ class Stack(Lane):
         self.compile_failure = ""
         self._members = self._begin(place) if members is None else members
         self._each: EachUpdate | None = None
+        self._flat: FlatUpdate | None = None
         self._moments()
 
     @property
@@ -75,11 +77,13 @@ class Stack(Lane):
         """Parameters, buffers and states of all members, up to date."""
         if self._each is not None:
             self._each.collect()
+        if self._flat is not None:
+            self._flat.collect()
         return self._members
 
     @members.setter
     def members(self, members: Members) -> None:
-        self._members, self._each = members, None
+        self._members, self._each, self._flat = members, None, None
 
     def _begin(self, place: dict[str, int]) -> Members:
         drawn = [self.entry.initial(candidate.seed) for candidate in self.candidates]
@@ -111,7 +115,8 @@ class Stack(Lane):
         self._orders = None if len(set(orders)) == 1 else orders
         self._shared = orders[0]
         self._keys: tuple[int, Tensor] | None = None
-        self._each = None
+        self._each = self._flat = None
+        self._is_small = FlatUpdate.serves(self.rule, self._members)
 
     def moment(self) -> Moment:
         """Return what the next update needs."""
@@ -165,12 +170,16 @@ class Stack(Lane):
             return self.compiled(batch, moment)
         if self.update == "each":
             return self._kernels(batch, moment)
+        if self.compiled is None and self._is_small:
+            return self._side_by_side(batch, moment)
         mean = eager_step(self.objective, self.rule, self._members, batch, moment)
         if self.compiled is not None:
             self._write_back()
         return mean
 
     def _kernels(self, batch: Any, moment: Moment) -> Tensor:
+        if self._flat is not None:
+            self.members = self.members
         members = self._members
         if self._each is None:
             self._each = EachUpdate(self.candidates, members, self._own)
@@ -178,6 +187,28 @@ class Stack(Lane):
             members.params, members.fixed, members.buffers, split(batch), moment.keys, moment.smoothing, own=moment.own
         )
         self._each.step(grads, self.hypers, self.step)
+        members.buffers.update(after)
+        return mean
+
+    def _side_by_side(self, batch: Any, moment: Moment) -> Tensor:
+        if self._each is not None:
+            self.members = self.members
+        members = self._members
+        grads, mean, after = self.objective.gradients(
+            members.params, members.fixed, members.buffers, split(batch), moment.keys, moment.smoothing, own=moment.own
+        )
+        there = [grad for grad in grads if grad is not None]
+        with torch.no_grad():
+            if len(there) == len(grads):
+                self._flat = FlatUpdate(self.rule, members, self.hypers.alike()) if self._flat is None else self._flat
+                self._flat.step(there, moment)
+            else:  # a parameter that this batch does not meet keeps its state, and its step counter
+                named = {n: g for n, g in zip(members.params, grads, strict=True) if g is not None}
+                self.members = members = self.members
+                self._is_small = False
+                params, states = updated(self.rule, members, named, moment)
+                members.params.update(params)
+                members.states.update(states)
         members.buffers.update(after)
         return mean
 
@@ -300,7 +331,7 @@ class Stack(Lane):
         return params, {name: tensor[row].clone() for name, tensor in self.members.buffers.items()}
 
     def state(self) -> dict[str, Any]:
-        members = self.members
+        members = self.copy()  # what is written must not be parts of larger tensors
         held = {"params": members.params, "fixed": members.fixed, "buffers": members.buffers, "states": members.states}
         return {"step": self.step, "update": self.update, **held}
 
