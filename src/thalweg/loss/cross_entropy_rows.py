@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from thalweg.loss.row_blocks import blocks
 from thalweg.loss.token_rows import RowForm, Rows
 
 __all__ = ["CrossEntropyRows", "log_softmax_"]
@@ -78,6 +79,24 @@ class CrossEntropyRows(RowForm):
         if not self.label_smoothing and not self.z_loss:
             return self._plain_differentiate_(logits, rows)
         return self._full_differentiate_(logits, rows), None
+
+    @property
+    def asks_bound(self) -> bool:
+        return not self.label_smoothing and not self.z_loss and self.softcap is None
+
+    def differentiate_bounded_(self, logits: Tensor, rows: Rows, bound: float) -> tuple[Tensor, Tensor | None] | None:
+        if not bound < _SAFE or rows.target is None:
+            return None
+        index, weight = rows.target[:, None], _of_target(rows)
+        chosen = logits.gather(1, index).squeeze(1)
+        total = torch.empty_like(chosen)
+        for block in blocks(logits):
+            torch.sum(logits[block].exp_(), 1, out=total[block])
+        values = total.log().sub_(chosen)
+        logits.scatter_add_(1, index, -total[:, None])
+        if weight is None:
+            return values, total.reciprocal_()
+        return values * weight, weight / total
 
     def _plain_differentiate_(self, logits: Tensor, rows: Rows) -> tuple[Tensor, Tensor | None]:
         """The derivative is w (p - [c = y]): nothing but a factor per row besides the exponentials."""

@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from thalweg.loss.row_blocks import blocks
 from thalweg.loss.token_rows import RowForm, Rows
 
-__all__ = ["Needs", "RowsResult", "blocks", "chunk_rows", "kept_rows", "linear_rows", "project"]
+__all__ = ["Needs", "RowsResult", "chunk_rows", "kept_rows", "linear_rows", "project"]
 
-# Large chunks spare passes over the head's gradient, which every chunk adds to; small ones spare memory.
-_CHUNK_BYTES = 48 * 2**20
-# What the elementwise work on a chunk takes at a time. On a CPU it stays within a core's second-level cache; on an
-# accelerator fewer launches count for more.
-_CPU_BLOCK_BYTES = 2**20
-_DEVICE_BLOCK_BYTES = 32 * 2**20
+# Large chunks spare passes over the head's gradient, which every chunk adds to, and products of fewer than some 300 rows
+# are slower by a tenth; small ones spare memory. A chunk is a quarter of all logits within these.
+_CHUNK_BYTES = 48 * 2**20, 66 * 2**20
 
 
 class Needs(NamedTuple):
@@ -48,12 +45,14 @@ class RowsResult(NamedTuple):
 
 
 def chunk_rows(rows: int, classes: int, itemsize: int) -> int:
-    """Return how many of *rows* make a chunk: as even as possible, within the bytes a chunk may take.
+    """Return how many of *rows* make a chunk: as even as possible, within the bytes that a chunk may take.
 
     >>> chunk_rows(2048, 32_000, 4), chunk_rows(1024, 50_257, 4), chunk_rows(100, 1000, 4)
-    (342, 205, 100)
+    (512, 256, 100)
     """
-    most = max(1, _CHUNK_BYTES // max(1, classes * itemsize))
+    least, largest = _CHUNK_BYTES
+    row = max(1, classes * itemsize)
+    most = max(1, min(largest, max(least, rows * row // 4)) // row)
     return math.ceil(rows / math.ceil(rows / most)) if rows else 1
 
 
@@ -142,6 +141,7 @@ def _all_rows(
     grads = _Gradients(hidden, weight, needs, wide)
     size = chunk_rows(count, classes, hidden.element_size())
     store = _kept_store(min(size, count), hidden, classes)
+    bound = _bound(hidden, weight, bias) if form.asks_bound and any(needs) and hidden.dtype == wide else math.inf
     for start in range(0, count, size):
         part = slice(start, min(start + size, count))
         chunk = project(hidden[part], weight, bias, store[: part.stop - start])
@@ -151,6 +151,16 @@ def _all_rows(
             assert here.teacher is not None
             states = here.teacher.to(rows.teacher_weight.dtype)
             teacher = project(states, rows.teacher_weight, rows.teacher_bias, None)
+        done = None
+        if bound < math.inf and rows.keep is None:
+            row = rows.take(part if kept is None else kept[part])
+            done = form.differentiate_bounded_(chunk, row, bound)
+        if done is not None:
+            values[part], scale = _with_factors(*done, row, upstream)
+            if scale is not None:
+                scales[part] = scale
+            grads.add(chunk, part, scales[part])
+            continue
         for block in blocks(chunk):
             piece = chunk[block]
             work = piece.to(wide)
@@ -174,12 +184,19 @@ def _all_rows(
 
 def _differentiate_(form: RowForm, logits: Tensor, rows: Rows, upstream: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """As the form's, with the factors of the rows and *upstream* in the factors."""
-    values, scale = form.differentiate_(logits, rows)
+    values, scale = _with_factors(*form.differentiate_(logits, rows), rows, upstream)
+    if rows.keep is not None and (rows.teacher is not None or rows.soft is not None):
+        logits.masked_fill_(~rows.keep[:, None], 0.0)  # 0 times what stands there may be NaN
+    return values, scale
+
+
+def _with_factors(
+    values: Tensor, scale: Tensor | None, rows: Rows, upstream: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return *values*, and *scale* times the factors of the rows and *upstream*, (R,) or None for 1."""
     for factor in (rows.factor, upstream):
         if factor is not None:
             scale = factor if scale is None else scale * factor
-    if rows.keep is not None and (rows.teacher is not None or rows.soft is not None):
-        logits.masked_fill_(~rows.keep[:, None], 0.0)  # 0 times what stands there may be NaN
     if scale is not None and scale.dim() == 0:
         scale = scale.expand(len(values))
     return values, scale
@@ -203,7 +220,7 @@ def _kept_store(rows: int, like: Tensor, classes: int) -> Tensor:
     if store is None or store.dtype != like.dtype or store.numel() < needed:
         _KEPT.store = None  # before the next one is made, not after
         store = torch.empty(needed, dtype=like.dtype)
-        if needed * store.element_size() <= _CHUNK_BYTES:
+        if needed * store.element_size() <= _CHUNK_BYTES[1]:
             _KEPT.store = store
     return store[:needed].view(rows, classes)
 
@@ -215,14 +232,15 @@ def project(hidden: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor | N
     return torch.addmm(bias, hidden, weight.t(), out=out)
 
 
-def blocks(chunk: Tensor) -> Iterator[slice]:
-    """Yield slices of a chunk's rows small enough for the elementwise work on them to stay in a fast memory."""
-    count, classes = chunk.shape
-    cpu = chunk.device.type == "cpu"
-    room = _CPU_BLOCK_BYTES * torch.get_num_threads() if cpu else _DEVICE_BLOCK_BYTES
-    size = max(1, room // max(1, classes * chunk.element_size()))
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))
+def _bound(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> float:
+    """Return what no logit exceeds in size, by Cauchy and Schwarz: reading the head once costs less than every logit.
+
+    NaN where an input is not finite; infinity where looking would wait for a device.
+    """
+    if hidden.device.type != "cpu" or type(hidden) is not Tensor or torch.compiler.is_compiling() or not len(hidden):
+        return math.inf
+    most = torch.linalg.vector_norm(hidden, dim=1).max() * torch.linalg.vector_norm(weight, dim=1).max()
+    return float(most if bias is None else most + bias.abs().max())
 
 
 class _Gradients:

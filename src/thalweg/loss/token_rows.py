@@ -72,6 +72,12 @@ class RowForm(ABC):
     """
 
     who: ClassVar[str]  # the loss that the form is part of, for messages
+
+    @property
+    def asks_bound(self) -> bool:
+        """Whether ``differentiate_bounded_`` is worth the bound that it asks for."""
+        return False
+
     softcap: float | None = None
 
     def __post_init__(self) -> None:
@@ -103,6 +109,13 @@ class RowForm(ABC):
         found = self.row_differentiate_(tanh.mul_(self.softcap), rows)
         logits.mul_(slope)
         return found
+
+    def differentiate_bounded_(self, logits: Tensor, rows: Rows, bound: float) -> tuple[Tensor, Tensor | None] | None:
+        """As ``differentiate_`` over a whole chunk none of whose logits exceeds *bound* in size; None: it is too large.
+
+        Who knows the bound need not look for the largest logit of a row before the exponentials.
+        """
+        return None
 
     @abstractmethod
     def row_values(self, logits: Tensor, rows: Rows) -> Tensor:

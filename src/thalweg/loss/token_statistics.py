@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thalweg.errors import check_number
-from thalweg.loss.linear_chunks import blocks, chunk_rows, kept_rows, project
+from thalweg.loss.linear_chunks import chunk_rows, kept_rows, project
 from thalweg.loss.projected import Projected
+from thalweg.loss.row_blocks import blocks
 from thalweg.loss.token_batch import tokens
 from thalweg.loss.token_loss import check_head
 
