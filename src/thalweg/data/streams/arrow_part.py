@@ -66,6 +66,13 @@ class ArrowPart(Part):
     def batches(self, unit: int, opened: Any) -> Iterator[Any]:
         """Yield the record batches of a unit: the chosen columns in their order, rows already filtered."""
 
+    def views(self, unit: int, opened: Any) -> tuple[NDArray[np.int64], list[list[NDArray[Any]]]] | None:
+        """Return the first row within the unit of each of its pieces, and the pieces' columns, where they lie.
+
+        None where they are to be had from `batches` only.
+        """
+        return None
+
     def opened(self) -> Any:
         """Return what `batches` reads from; one per reader."""
         return None

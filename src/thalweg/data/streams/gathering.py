@@ -23,6 +23,9 @@ class GatheringReader(ArrowReader):
 
     def _of_unit(self, unit: int) -> tuple[NDArray[np.int64], list[list[NDArray[Any]]]]:
         """Return the first row of every piece of a unit, and its columns; views, so that keeping them costs nothing."""
+        lying = None if unit in self._pieces else self._part.views(unit, self._opened)
+        if lying is not None:
+            self._pieces[unit] = lying[0] + self._part.bounds[unit], lying[1]
         if unit not in self._pieces:
             row, starts, pieces = int(self._part.bounds[unit]), [], []
             for batch in self._part.batches(unit, self._opened):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .arrow_part import ArrowPart, damaged
 from .columns import Chosen
@@ -40,6 +44,14 @@ def parquet_schema(file: File) -> Any:
     return _dataset(file).schema
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """A file that is read: by Arrow, and, where its pages are plain and no row is left out, without a decoder."""
+
+    fragment: Any
+    pages: PlainPages | None
+
+
 class ParquetPart(ArrowPart):
     """One Parquet file; what the condition leaves of each row group is counted once, from its columns alone."""
 
@@ -51,36 +63,38 @@ class ParquetPart(ArrowPart):
         super().__init__(file, chosen, condition)
         self.schema = parquet_schema(file)
         try:
-            fragment = self.opened()
+            opened = self.opened()
+            fragment = opened.fragment
             sizes = [group.num_rows for group in fragment.row_groups]
             if condition is not None:
                 sizes = [self._scanner(fragment, unit, []).count_rows() for unit in range(len(sizes))]
         except (pa.ArrowException, OSError) as error:
             raise damaged(file, "", error) from None
         self.count(sizes)
-        pages = self._plain_pages(fragment) if file.is_local and condition is None else None
+        pages = opened.pages
         units = range(len(sizes))
         self.plain = [pages is not None and pages.is_plain(unit) for unit in units]
         if pages is not None and self.n and all(self.plain) and all(map(pages.is_uncompressed, units)):
             self.seekable()
 
-    def _plain_pages(self, fragment: Any) -> PlainPages:
-        return PlainPages(self.file, fragment.metadata, self.chosen.names)
-
     def open(self) -> PartReader:
         return GatheringReader(self)
 
-    def opened(self) -> Any:
+    def opened(self) -> _Opened:
         (fragment,) = _dataset(self.file).get_fragments()
-        return fragment
+        plain = self.file.is_local and self.condition is None
+        return _Opened(fragment, PlainPages(self.file, fragment.metadata, self.chosen.names) if plain else None)
 
-    def batches(self, unit: int, opened: Any) -> Iterator[Any]:
-        if self.plain[unit]:
-            table = self._plain_pages(opened).group(unit)
+    def batches(self, unit: int, opened: _Opened) -> Iterator[Any]:
+        if opened.pages is not None and self.plain[unit]:
+            table = opened.pages.group(unit)
             if table is not None:
                 yield from table.to_batches()
                 return
-        yield from self._scanner(opened, unit, self.chosen.names).to_batches()
+        yield from self._scanner(opened.fragment, unit, self.chosen.names).to_batches()
+
+    def views(self, unit: int, opened: _Opened) -> tuple[NDArray[np.int64], list[list[NDArray[Any]]]] | None:
+        return None if opened.pages is None else opened.pages.views(unit)
 
     def _scanner(self, fragment: Any, unit: int, names: list[str]) -> Any:
         import pyarrow.dataset as dataset

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import mmap
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .files import File
 from .thrift import read_struct
@@ -13,6 +19,12 @@ __all__ = ["PlainPages"]
 _TYPES = {"FLOAT": ("float32", 4), "DOUBLE": ("float64", 8), "INT32": ("int32", 4), "INT64": ("int64", 8)}
 _DATA, _DATA_V2 = 0, 3  # PageType
 _PLAIN = 0  # Encoding
+_HEADER = 256  # bytes that most page headers fit into
+_LONGEST_HEADER = 1 << 16
+_THREADS = 4  # that decompress, at most; each column is one piece of work
+
+Page = tuple[Any, int]
+"""Where the values lie (something with the buffer interface), and how many they are."""
 
 
 class PlainPages:
@@ -69,45 +81,87 @@ class PlainPages:
         """
         import pyarrow as pa
 
+        with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1), thread_name_prefix="thalweg-pages") as pool:
+            found = list(pool.map(lambda name: self._pages(unit, self._places[name]), self._names))
         columns = []
-        for name in self._names:
-            pages = self._pages(unit, self._places[name])
+        for name, pages in zip(self._names, found, strict=True):
             if pages is None:
                 return None
-            columns.append(pa.chunked_array(pages))
+            kind = pa.type_for_alias(self._kind(unit, name)[0])
+            arrays = [pa.Array.from_buffers(kind, count, [None, pa.py_buffer(data)]) for data, count in pages]
+            columns.append(pa.chunked_array(arrays, kind))
         return pa.table(columns, names=self._names)
 
-    def _pages(self, unit: int, place: int) -> list[Any] | None:
+    def views(self, unit: int) -> tuple[NDArray[np.int64], list[list[NDArray[Any]]]] | None:
+        """Return the first row of every page of a row group, and the columns' values there, as views.
+
+        None where a page is not plain, or where the columns' pages end at different rows.
+
+        Raises:
+            OSError: a page is damaged.
+        """
+        columns, sizes = [], None
+        for name in self._names:
+            pages = self._pages(unit, self._places[name])
+            counts = None if pages is None else [count for _, count in pages]
+            if pages is None or (sizes is not None and counts != sizes):
+                return None
+            sizes, kind = counts, np.dtype(self._kind(unit, name)[0])
+            columns.append([np.frombuffer(data, kind, count) for data, count in pages])
+        starts = np.concatenate([[0], np.cumsum(sizes or [])[:-1]]).astype(np.int64)
+        return starts, [list(piece) for piece in zip(*columns, strict=True)]
+
+    def _kind(self, unit: int, name: str) -> tuple[str, int]:
+        return _TYPES[self._metadata.row_group(unit).column(self._places[name]).physical_type]
+
+    def _header(self, start: int, column: str) -> tuple[dict[int, Any], int]:
+        for most in (_HEADER, _LONGEST_HEADER):
+            try:
+                header, length = read_struct(bytes(self._data[start : start + most]), 0)
+                if {2, 3} <= header.keys():
+                    return header, start + length
+                raise ValueError("it has no sizes")
+            except (IndexError, ValueError) as error:
+                wrong = error
+        raise OSError(f"column {column!r} has a page header that is no header ({wrong})")
+
+    def _pages(self, unit: int, place: int) -> list[Page] | None:
         import pyarrow as pa
 
         chunk, column = self._metadata.row_group(unit).column(place), self._metadata.schema.column(place)
-        kind, width = _TYPES[chunk.physical_type]
+        width, levels, path = _TYPES[chunk.physical_type][1], column.max_definition_level, column.path
         codec = None if chunk.compression == "UNCOMPRESSED" else pa.Codec(chunk.compression.lower())
         start, left, pages = chunk.data_page_offset, chunk.num_values, []
         while left > 0:
-            try:
-                header, body = read_struct(self._data[: start + (1 << 16)], start)
-                size, whole = header[3], header[2]
-            except (IndexError, ValueError, KeyError) as error:
-                raise OSError(f"column {column.path!r} has a page header that is no header ({error})") from None
-            data, start = self._data[body : body + size], body + size
-            if header.get(1) == _DATA and 5 in header and header[5].get(2) == _PLAIN:
-                count = header[5][1]
-                data = data if codec is None else memoryview(codec.decompress(data, whole))
-                # Levels of a column that may hold nulls come first, with their length in four bytes.
-                skipped = 4 + int.from_bytes(data[:4], "little") if column.max_definition_level else 0
-            elif header.get(1) == _DATA_V2 and 8 in header and header[8].get(4) == _PLAIN:
-                inner = header[8]
-                count, levels = inner[1], inner.get(5, 0) + inner.get(6, 0)
-                if codec is not None and inner.get(7, True):
-                    data, skipped = memoryview(codec.decompress(data[levels:], whole - levels)), 0
-                else:
-                    skipped = levels
-            else:
+            header, body = self._header(start, path)
+            start = body + header[3]
+            page = _page(header, self._data[body:start], None if codec is None else codec.decompress, levels)
+            if page is None:
                 return None
-            if count <= 0 or count > left or len(data) < skipped + count * width:
-                raise OSError(f"column {column.path!r} has a page of {count} values in {len(data)} bytes")
-            values = pa.py_buffer(data[skipped : skipped + count * width])
-            pages.append(pa.Array.from_buffers(pa.type_for_alias(kind), count, [None, values]))
+            data, skipped, count = page
+            if not 0 < count <= left or len(data) < skipped + count * width:
+                raise OSError(f"column {path!r} has a page of {count} values in {len(data)} bytes")
+            pages.append((data[skipped : skipped + count * width], count))
             left -= count
         return pages
+
+
+def _page(
+    header: dict[int, Any], data: memoryview, decompress: Callable[..., Any] | None, levels: int
+) -> tuple[memoryview, int, int] | None:
+    """Return a page's bytes, decompressed, how many of them come before the values, and the number of values.
+
+    None where the page is not plain.
+    """
+    if header.get(1) == _DATA and header.get(5, {}).get(2) == _PLAIN:
+        if decompress is not None:
+            data = memoryview(decompress(data, header[2]))
+        # Levels of a column that may hold nulls come first, with their length in four bytes.
+        return data, 4 + int.from_bytes(data[:4], "little") if levels else 0, header[5][1]
+    inner = header.get(8, {})
+    if header.get(1) == _DATA_V2 and inner.get(4) == _PLAIN:
+        skipped = inner.get(5, 0) + inner.get(6, 0)
+        if decompress is not None and inner.get(7, True):
+            return memoryview(decompress(data[skipped:], header[2] - skipped)), 0, inner[1]
+        return data, skipped, inner[1]
+    return None
