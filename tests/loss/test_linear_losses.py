@@ -396,3 +396,32 @@ def test_gradients_by_finite_differences() -> None:
         )
 
     assert torch.autograd.gradcheck(mean, (batch.hidden, batch.weight, batch.bias))
+
+
+@pytest.mark.parametrize("scale", [1.0, 20.0], ids=["bounded", "beyond the bound"])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_large_and_small_logits_take_either_way_to_the_same_loss(scale: float, with_bias: bool) -> None:
+    from thalweg.loss.cross_entropy_rows import CrossEntropyRows
+
+    taken: list[bool] = []
+    plain = CrossEntropyRows.differentiate_bounded_
+
+    def seen(self: CrossEntropyRows, logits: Tensor, rows: Any, bound: float) -> Any:
+        found = plain(self, logits, rows, bound)
+        taken.append(found is not None)
+        return found
+
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight = (torch.randn(n, 6, generator=generator, dtype=torch.float64) for n in (9, 11))
+    bias = torch.randn(11, generator=generator, dtype=torch.float64) if with_bias else None
+    hidden, weight = (scale * hidden).requires_grad_(), weight.requires_grad_()
+    target = torch.randint(11, (9,), generator=generator)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CrossEntropyRows, "differentiate_bounded_", seen)
+        found = tl.linear_cross_entropy(hidden, weight, target, bias)
+        ours = torch.autograd.grad(found, (hidden, weight))
+    assert taken == [scale == 1.0]
+    expected = F.cross_entropy(F.linear(hidden, weight, bias), target)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    for one, other in zip(ours, torch.autograd.grad(expected, (hidden, weight)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-13)

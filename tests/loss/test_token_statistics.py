@@ -18,7 +18,7 @@ def test_equals_full_logits(
 ) -> None:
     if not counting:
         monkeypatch.setattr("thalweg.loss.token_statistics.kept_rows", lambda keep: None)
-    monkeypatch.setattr(linear_chunks, "_CHUNK_BYTES", 400)  # a few rows
+    monkeypatch.setattr(linear_chunks, "_CHUNK_BYTES", (400, 400))  # a few rows
     g = torch.Generator().manual_seed(0)
     hidden, weight, bias = (torch.randn(*s, generator=g).double() for s in ((3, 6, 4), (11, 4), (11,)))
     labels = torch.randint(0, 11, (3, 6), generator=g)

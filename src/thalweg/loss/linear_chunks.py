@@ -19,8 +19,8 @@ from thalweg.loss.token_rows import RowForm, Rows
 
 __all__ = ["Needs", "RowsResult", "chunk_rows", "kept_rows", "linear_rows", "project"]
 
-# Large chunks spare passes over the head's gradient, which every chunk adds to, and products of fewer than some 300 rows
-# are slower by a tenth; small ones spare memory. A chunk is a quarter of all logits within these.
+# Large chunks spare passes over the head's gradient, which every chunk adds to, and products of fewer than some 300
+# rows are slower by a tenth; small ones spare memory. A chunk is a quarter of all logits within these.
 _CHUNK_BYTES = 48 * 2**20, 66 * 2**20
 
 
