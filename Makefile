@@ -58,7 +58,7 @@ $(READY): pyproject.toml constraints.txt
 	    echo "Building $(VENV); the first time this takes some minutes."; \
 	    $(PYTHON) -m venv --clear $(VENV) >/dev/null 2>&1 || { \
 	        $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install -qq pip; }; }
-	@$(INSTALL) -e '.[dev,data,text,notebook]'
+	@$(INSTALL) -e '.[dev,data,text,notebook,log]'
 	@touch $@
 
 $(READY_BENCH): $(READY)

@@ -167,6 +167,7 @@ def test_learner_and_fit_get_every_setting() -> None:
         "keep": 3,
         "flush_every": 9,
         "guard": "skip",
+        "loggers": [],
         "early_stopping": {"monitor": "loss", "patience": 2},
     }
     recipe = load(tiny(train=given))

@@ -173,6 +173,8 @@ def assemble(
     """Return a run that is checked, planned, and set to where it begins."""
     if settings.change and resume is None:
         raise ValueError(f"fit: change={list(settings.change)} is about a run that is gone on with; pass resume too.")
+    if settings.loggers and run_dir is None and resume is None:
+        raise ValueError(f"fit: loggers={list(settings.loggers)} write into the run directory; pass run_dir too.")
     source, valid = sources
     stopping = EarlyStopping(patience=early_stopping) if isinstance(early_stopping, int) else early_stopping
     all_hooks = [*hooks, *([stopping] if stopping is not None else [])]

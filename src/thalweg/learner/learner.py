@@ -209,6 +209,7 @@ class Learner:
         log_events: bool = False,
         guard: Guard | str = "raise",
         change: Sequence[str] = (),
+        loggers: Sequence[str] | str = (),
     ) -> History:
         """Train, and return the history.
 
@@ -239,6 +240,8 @@ class Learner:
                 ``"rollback"``, or a :class:`thalweg.Guard`, which also knows spikes of the loss.
             change: what *resume* may do otherwise than the run began: ``"lr"``, ``"schedule"``, ``"batch_size"``,
                 ``"accumulate"``, ``"frozen"``; each change is reported.
+            loggers: ``"tensorboard"`` and ``"wandb"`` (offline) get the same values, in the run directory, as they are
+                brought to the host; nothing by default.
 
         Raises:
             ValueError: data, targets, settings or schedule that cannot work, before the first step.
@@ -246,7 +249,9 @@ class Learner:
             OSError: a checkpoint could not be written; the ones before are whole.
         """
         said = (flush_every, verbose, log_events)
-        settings = Settings(epochs, accumulate, log_every, checkpoint_every, keep, *said, Guard.of(guard), change)
+        settings = Settings(
+            epochs, accumulate, log_every, checkpoint_every, keep, *said, Guard.of(guard), change, loggers
+        )
         if valid is not None and validation_data is not None:
             raise ValueError("fit: valid and validation_data are two names of one setting; give one of them.")
         tree = None if resume is None else loop.read_checkpoint(Path(resume))

@@ -14,6 +14,7 @@ from .history import History, Smoother
 from .hooks import EarlyStopping, Hook
 from .host_latch import HostLatch
 from .latch import Latch
+from .loggers import LOGGERS, check_loggers
 from .plan import Plan, Span, make_plan, memory
 from .precision import Precision
 from .prepare import describe, example_rows, prepare_loss, vocabulary_of
@@ -29,6 +30,7 @@ from .watch import Watch
 
 __all__ = [
     "CHANGES",
+    "LOGGERS",
     "PAYS_AFTER",
     "Cadence",
     "Checkpoints",
@@ -58,6 +60,7 @@ __all__ = [
     "Span",
     "Watch",
     "build_groups",
+    "check_loggers",
     "check_model",
     "check_sharded",
     "describe",

@@ -31,6 +31,8 @@ def flush(run: Run, *, judge: bool = True) -> dict[str, Array]:
         run.history.event(step, "rate", line)
     if run.directory is not None:
         run.directory.append_steps(block)
+    for logger in run.loggers:
+        logger.steps(block)
     skipped = judge_window(run, block, run.recorder.window, may_raise=judge)
     # A replaced step that returned nothing weighs nothing, nor does an update that was skipped.
     counted = (block["weight"] != 0) & ~skipped
@@ -96,6 +98,8 @@ def close_epoch(run: Run, seconds: float) -> dict[str, float]:
     run.history.epochs.append(row)
     if run.directory is not None:
         run.directory.write_epochs(run.history)
+    for logger in run.loggers:
+        logger.epoch(row)
     run.call("on_epoch_end", row)
     return row
 

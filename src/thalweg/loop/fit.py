@@ -10,6 +10,7 @@ from .close_epoch import close_epoch, flush, leave_row
 from .history import History
 from .hooks import Hook, replaces_step
 from .interrupt import interruptible
+from .logging_run import logging
 from .modes import train_mode
 from .progress import Progress
 from .replaced import record_replaced
@@ -29,7 +30,7 @@ def fit(run: Run) -> History:
             step, its rows and the first bad parameter.
         KeyboardInterrupt: after Ctrl-C, once the present step is done and, with a run directory, saved.
     """
-    with interruptible(run) as interruption, Progress(run) as progress, Checkpoints(run) as checkpoints:
+    with interruptible(run) as interruption, logging(run), Progress(run) as progress, Checkpoints(run) as checkpoints:
         run.call("on_fit_begin")
         if run.is_changed or (run.settings.guard.policy == "rollback" and run.step == 0):
             checkpoints.write()

@@ -16,6 +16,7 @@ from thalweg.schedule import TorchDriver
 
 from .guard import Guard
 from .history import History
+from .logger import Logger
 from .precision import Precision
 from .processes import Processes
 from .rates import Rates
@@ -45,6 +46,7 @@ class Run:
         processes: all that train this model together, or None for this one alone.
         wish: why this process wants an end, until all have agreed to it.
         watch: what the guard has seen.
+        loggers: what else gets the values that are brought to the host.
         pending: rows of finished epochs whose losses have not been brought to the host.
         stop_reason: why training ends early, or an empty string.
     """
@@ -79,6 +81,7 @@ class Run:
     watch: Watch = field(default_factory=lambda: Watch(Guard()))
     epoch_sum: float = 0.0
     epoch_weight: float = 0.0
+    loggers: Sequence[Logger] = ()
     pending: list[dict[str, float]] = field(default_factory=list)
     stop_reason: str = ""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from thalweg.errors import check_number, unknown_name
 
 from .guard import Guard
+from .loggers import check_loggers
 
 __all__ = ["CHANGES", "Cadence", "Every", "Settings", "check_changes"]
 
@@ -130,6 +131,7 @@ class Settings:
         log_events: also print each event (a change of rate by a controller or a step schedule).
         verbose: print lines and a progress bar.
         guard: what becomes of losses and gradients that are not finite, and of spikes of the loss.
+        loggers: where values go besides the run directory's files: ``"tensorboard"``, ``"wandb"``.
         change: what a resumed run may do otherwise than the checkpoint says, by name; see :data:`CHANGES`.
     """
 
@@ -143,10 +145,12 @@ class Settings:
     log_events: bool = False
     guard: Guard = field(default_factory=Guard)
     change: Sequence[str] = ()
+    loggers: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "guard", Guard.of(self.guard))
         object.__setattr__(self, "change", check_changes(self.change))
+        object.__setattr__(self, "loggers", check_loggers(self.loggers))
         for name in ("epochs", "accumulate", "keep", "flush_every"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):

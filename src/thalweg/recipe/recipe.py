@@ -150,7 +150,7 @@ class Recipe:
         train = self.train
         stopping = train.early_stopping
         data = ("epochs", "batch_size", "accumulate", "shuffle", "drop_last")
-        said_and_kept = ("log_every", "checkpoint_every", "keep", "flush_every")
+        said_and_kept = ("log_every", "checkpoint_every", "keep", "flush_every", "loggers")
         return {
             **{name: getattr(train, name) for name in (*data, *said_and_kept)},
             "early_stopping": EarlyStopping(**stopping) if isinstance(stopping, Mapping) else None,

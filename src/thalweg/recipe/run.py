@@ -28,7 +28,7 @@ __all__ = ["resume", "run"]
 
 # What may change when a run is gone on with: how long, how often something is said or kept, and, with what `fit` calls
 # each change, a few things that make it another training from there on.
-_FREE = ("epochs", "log_every", "checkpoint_every", "keep", "flush_every", "guard")
+_FREE = ("epochs", "log_every", "checkpoint_every", "keep", "flush_every", "guard", "loggers")
 _NAMED = {
     "optimizer.lr": "lr",
     "train.batch_size": "batch_size",

@@ -129,7 +129,7 @@ def _total_steps(recipe: Recipe, names: Names) -> int | None:
 
 def _train(recipe: Recipe, names: Names, stop: int, **where: Any) -> None:
     learner, data = recipe.build(names)
-    settings = {**recipe.fit_arguments(), "checkpoint_every": "1000000000 steps", "log_every": None}
+    settings = {**recipe.fit_arguments(), "checkpoint_every": "1000000000 steps", "log_every": None, "loggers": ()}
     with dropout_hooks(recipe) as masks:
         hooks = [*masks, _StopAt(stop)]
         learner.fit(data.train, valid=data.valid, verbose=False, hooks=hooks, **settings, **where)

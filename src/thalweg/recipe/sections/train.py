@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from thalweg.errors import check_number
-from thalweg.loop import Cadence, EarlyStopping, Every, Guard
+from thalweg.loop import Cadence, EarlyStopping, Every, Guard, check_loggers
 
 from ..arguments import check_keys, check_types, plain, with_defaults
 from ..names import Names
@@ -47,6 +47,7 @@ class Train:
         keep: newest checkpoints that are kept, >= 1.
         flush_every: updates between two reads of the device, >= 1.
         guard: the arguments of :class:`thalweg.Guard`, or its policy: ``"raise"``, ``"skip"`` or ``"rollback"``.
+        loggers: names of what else gets the values: ``"tensorboard"``, ``"wandb"``.
     """
 
     epochs: int = 1
@@ -72,6 +73,7 @@ class Train:
     keep: int = 2
     flush_every: int = 128
     guard: str | Mapping[str, Any] = "raise"
+    loggers: Sequence[str] = field(default_factory=list)
 
 
 def check(given: Mapping[str, Any], place: str, names: Names) -> Train:
@@ -92,6 +94,8 @@ def check(given: Mapping[str, Any], place: str, names: Names) -> Train:
     for key, parse in (("log_every", _parse_log_every), ("checkpoint_every", Cadence.parse)):
         if key in settings:
             _check_with(place, parse, settings[key])
+    if "loggers" in settings:
+        _check_with(place, check_loggers, settings["loggers"])
     if "guard" in settings:
         settings["guard"] = _guard(settings["guard"], f"{place} guard")
     if "penalty" in settings:
