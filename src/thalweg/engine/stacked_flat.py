@@ -42,6 +42,7 @@ class FlatUpdate:
         self._places = [[list(members.params).index(name) for name in names] for names in self._names]
         self._params = [self._joined([members.params[name] for name in names], count) for names in self._names]
         self._states: list[State] = []
+        self._behind = False  # whether the members' own states are those of an earlier update
         for names in self._names:
             first = members.states[names[0]]
             held = {}
@@ -80,12 +81,16 @@ class FlatUpdate:
         ]
         self._params = [param for param, _ in after]
         self._states = [state for _, state in after]
+        self._behind = True
         for names, shapes, sizes, param in zip(self._names, self._shapes, self._sizes, self._params, strict=True):
             for name, shape, part in zip(names, shapes, param.split_with_sizes(sizes, 1), strict=True):
                 self._members.params[name] = part.view(shape)
 
     def collect(self) -> None:
         """Bring the states back to their parameters."""
+        if not self._behind:
+            return
+        self._behind = False
         for names, shapes, sizes, held in zip(self._names, self._shapes, self._sizes, self._states, strict=True):
             states: list[State] = [{} for _ in names]
             for key, value in held.items():

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from .candidate import Candidate, Setting
 from .paired import FEWEST_SEEDS, holm, paired_p
@@ -94,8 +93,8 @@ class _Line:
         self.scores = {(m.candidate.seed, m.candidate.order): m.score(by) for m in members}
         finite = [score for score in self.scores.values() if math.isfinite(score)]
         self.diverged = sum(member.ended == "diverged" for member in members)
-        self.mean = float(np.mean(finite)) if finite else math.nan
-        self.spread = float(np.std(finite, ddof=1)) if len(finite) > 1 else math.nan
+        self.mean = statistics.fmean(finite) if finite else math.nan
+        self.spread = statistics.stdev(finite) if len(finite) > 1 else math.nan
         self.step = max(member.step for member in members)
         ended = {member.ended for member in members} - {"diverged"}
         self.ended = ended.pop() if ended else "diverged"
