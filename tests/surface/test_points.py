@@ -60,8 +60,8 @@ def test_the_blocks_of_rows_do_not_matter(rows_per_block: int, monkeypatch: pyte
     whole = tw.surface.plane(learner, data, points=(4, 5))
     choose = module.choose
 
-    def small(land: object, cut: object) -> object:
-        way = choose(land, cut)
+    def small(*given: object) -> object:
+        way = choose(*given)
         way.rows, way.points = rows_per_block, 3
         return way
 

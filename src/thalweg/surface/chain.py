@@ -53,6 +53,7 @@ class Chain:
 
     def __post_init__(self) -> None:
         self._kept: dict[tuple[int, ...], list[Tensor]] = {}
+        self._kept_products: dict[tuple[int, ...], list[Tensor]] = {}
         self._products: list[Tensor] = []
         self._base: tuple[float, Tensor] | None = None
         self._host: list[list[float]] = []
@@ -93,9 +94,13 @@ class Chain:
         x = x.reshape(len(x), -1)
         weight, bias = parameter_names(first.path)
         self._products = []
+        turn: dict[tuple[int, ...], int] = {}
         for weights in (self.cut.center, *self.cut.directions):
-            product = weights[weight] @ x.T
-            self._products.append(product if bias not in weights else product + weights[bias][:, None])
+            out = self._take((first.width, len(x)), x, turn, held=self._kept_products)
+            if bias in weights:
+                self._products.append(torch.addmm(weights[bias][:, None], weights[weight], x.T, out=out))
+            else:
+                self._products.append(torch.mm(weights[weight], x.T, out=out))
         self._base = None
 
     def outputs(self, first: int, last: int) -> Tensor:
@@ -150,10 +155,17 @@ class Chain:
             shift = shift + self._params[bias][first:last]
         return h.mul_(scale).add_(shift)
 
-    def _take(self, shape: tuple[int, ...], like: Tensor, turn: dict[tuple[int, ...], int]) -> Tensor:
+    def _take(
+        self,
+        shape: tuple[int, ...],
+        like: Tensor,
+        turn: dict[tuple[int, ...], int],
+        *,
+        held: dict[tuple[int, ...], list[Tensor]] | None = None,
+    ) -> Tensor:
         """Return memory that is kept between calls; fresh pages would cost as much as the work on them."""
         key = shape[1:]
-        kept = self._kept.setdefault(key, [])
+        kept = (self._kept if held is None else held).setdefault(key, [])
         place = turn.get(key, 0)
         turn[key] = place + 1
         if len(kept) == place:

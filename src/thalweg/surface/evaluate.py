@@ -84,7 +84,7 @@ def evaluate(
             partial.start(*size, way_name)
             reestimated_totals(land, cut, coordinates, batches, partial, bar)
         else:
-            way = choose(land, cut)
+            way = choose(land, cut, _work(land, len(coordinates), batches))
             way_name, reason, at_once = way.name, way.reason, way.points
             partial.start(*size, f"{way.name}, blocks of {way.rows} rows")
             with way.ready():
@@ -97,6 +97,13 @@ def evaluate(
     seconds = time.perf_counter() - started
     rows = partial.rows
     return Evaluated(values if batches else values[0], way_name, reason, rows, at_once, seconds)
+
+
+def _work(land: Landscape, points: int, batches: int | None) -> float:
+    """Return rows x points to come; infinitely many where a stream does not say how long it is."""
+    per_batch = land.source.batch_size
+    rows = land.source.n if batches is None else None if per_batch is None else batches * per_batch
+    return float("inf") if rows is None else float(points * rows)
 
 
 def _sweep(land: Landscape, way: Way, coordinates: Array, batches: int | None, partial: Partial, bar: Bar) -> None:

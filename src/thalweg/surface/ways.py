@@ -16,6 +16,7 @@ from ..data import Split
 from ..engine.stacked_totals import totals
 from ..objective import logits_of
 from .chain import Chain, chain_of
+from .compiled_chain import CompiledChain, compiled_chain
 from .cut import Cut
 from .first_layers import FirstLayer, first_layers
 from .landscape import Landscape
@@ -91,15 +92,21 @@ class Way(ABC):
 class Chained(Way):
     """Batched products with the features before the rows; see :class:`thalweg.surface.chain.Chain`."""
 
-    name = "stacked, features before rows"
+    name: str = "stacked, features before rows"  # type: ignore[misc]
 
     def __init__(self, land: Landscape, cut: Cut, chain: Chain) -> None:
         super().__init__(land, cut)
         self.chain = chain
+        if isinstance(chain, CompiledChain):
+            self.name = "stacked, one kernel for all layers"
         item = next(iter(cut.center.values())).element_size()
         cuda = land.device.type != "cpu"
         self.rows = 16384 if cuda else 2048
-        room = (_GPU_CACHE if cuda else _CHAIN_CACHE) // (self.rows * chain.width * item)
+        if isinstance(chain, CompiledChain):  # only what leaves the last layer is written to memory
+            self.rows, written = 8192, chain.last
+        else:
+            written = chain.width
+        room = (_GPU_CACHE if cuda else _CHAIN_CACHE) // (self.rows * written * item)
         self._bytes = sum(cut.center[name].numel() for name in chain.later) * item
         self._most = (_GPU_PARAMETERS if cuda else _PARAMETERS) // max(1, self._bytes)
         self.points = max(1, min(room, self._most))
@@ -198,8 +205,14 @@ class Single(_Functional):
             return self.land.objective.loss(output, self.parts.target, self.parts.row_weight)
 
 
-def choose(land: Landscape, cut: Cut) -> Way:
-    """Return the way for this model: the first that applies and gives the same values as the model itself."""
+def choose(land: Landscape, cut: Cut, work: float = 0.0) -> Way:
+    """Return the way for this model: the first that applies and gives the same values as the model itself.
+
+    Args:
+        land: model, loss and data.
+        cut: the line or plane.
+        work: rows x points to come, 0 where nobody knows; much work is worth a compiled kernel.
+    """
     parts = land.parts(land.source.first())
     parts = rows_of(parts, 0, min(32, row_count(parts)))
     plain = Single(land, cut, [])
@@ -213,8 +226,9 @@ def choose(land: Landscape, cut: Cut) -> Way:
         if land.precision.dtype is None and len(parts.args) == 1 and not parts.kwargs
         else None
     )
-    if chain is not None and _agrees(chained := Chained(land, cut, chain), parts, trial, expected):
-        return chained
+    for one in (None if chain is None else compiled_chain(chain, work), chain):
+        if one is not None and _agrees(chained := Chained(land, cut, one), parts, trial, expected):
+            return chained
     single = _single(land, cut, parts, plain, trial, expected)
     stacked = Stacked(land, cut, _found_layers(land, cut, parts) if single.layers else [])
     width = _activation_bytes(land, cut, parts, plain)
