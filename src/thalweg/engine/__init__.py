@@ -1,6 +1,8 @@
 """Executions of an update rule, and the ``torch.optim.Optimizer`` around them."""
 
+from thalweg.data import bind_columns_to_rows
 from thalweg.engine.base import Engine
+from thalweg.engine.c_columns import columns_to_rows
 from thalweg.engine.choice import choose_engine
 from thalweg.engine.clip import clip_coefficient, total_norm
 from thalweg.engine.compiled import CompiledEngine
@@ -11,6 +13,7 @@ from thalweg.engine.rounding import Rounder, round_stochastically
 from thalweg.optim import bind_shell
 
 bind_shell(RuleOptimizer)
+bind_columns_to_rows(columns_to_rows)
 
 __all__ = [
     "CompiledEngine",

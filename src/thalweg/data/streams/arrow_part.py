@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .columns import Chosen, fill, refuse_null, to_numbers
+from .columns import Chosen, Columns, refuse_null, to_numbers
 from .files import WHO, File
 from .rows import Rows, cut
 from .table import Part, PartReader
@@ -66,12 +66,16 @@ class ArrowPart(Part):
     def batches(self, unit: int, opened: Any) -> Iterator[Any]:
         """Yield the record batches of a unit: the chosen columns in their order, rows already filtered."""
 
-    def views(self, unit: int, opened: Any) -> tuple[NDArray[np.int64], list[list[NDArray[Any]]]] | None:
+    def views(self, unit: int, opened: Any) -> tuple[NDArray[np.int64], list[Columns]] | None:
         """Return the first row within the unit of each of its pieces, and the pieces' columns, where they lie.
 
         None where they are to be had from `batches` only.
         """
         return None
+
+    def columns(self, batch: Any) -> Columns:
+        """Return the columns of a record batch as numbers."""
+        return Columns([to_numbers(column) for column in batch.columns], len(self.chosen.features))
 
     def opened(self) -> Any:
         """Return what `batches` reads from; one per reader."""
@@ -114,7 +118,7 @@ class ArrowReader(PartReader):
         self._unit = -1
         self._stream: Iterator[Any] = iter(())
         self._batch: Any = None
-        self._columns: list[NDArray[Any]] | None = None
+        self._columns: Columns | None = None
 
     def read(self, start: int, stop: int, into: Rows) -> None:
         import pyarrow as pa
@@ -130,8 +134,7 @@ class ArrowReader(PartReader):
         done = 0
         while start < stop:
             count = min(stop - start, self._next())
-            first = self._used
-            fill([column[first : first + count] for column in self._numbers()], cut(into, done, done + count))
+            self._numbers().fill(self._used, cut(into, done, done + count))
             self._used += count
             start, done = start + count, done + count
             self._row = start
@@ -152,13 +155,13 @@ class ArrowReader(PartReader):
     def _take_up(self, batch: Any) -> None:
         self._batch, self._columns, self._used = batch, None, 0
 
-    def _numbers(self) -> list[NDArray[Any]]:
-        """Return the columns of the present batch as NumPy arrays, made once."""
+    def _numbers(self) -> Columns:
+        """Return the columns of the present batch as numbers, made once."""
         if self._columns is None:
             start = self._row - self._used
             for name, column in zip(self._part.chosen.names, self._batch.columns, strict=True):
                 refuse_null(column, name, start, self._place)
-            self._columns = [to_numbers(column) for column in self._batch.columns]
+            self._columns = self._part.columns(self._batch)
         return self._columns
 
     def _next(self) -> int:

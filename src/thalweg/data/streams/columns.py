@@ -29,7 +29,7 @@ from thalweg.errors import unknown_name
 from .files import WHO
 from .rows import Layout, Rows
 
-__all__ = ["Chosen", "choose", "fill", "refuse_null", "to_numbers"]
+__all__ = ["Chosen", "Columns", "bind_columns_to_rows", "choose", "refuse_null", "to_numbers"]
 
 _DAY = 86_400
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -170,19 +170,68 @@ def to_numbers(array: Any) -> NDArray[Any]:
     return numbers
 
 
-def fill(numbers: Sequence[NDArray[Any]], into: Rows) -> None:
-    """Copy columns of numbers (x, y, w in this order) to the rows of *into*, as many as each column has."""
-    width = into.x.shape[1]
-    _transpose(numbers[:width], into.x)
-    rest = list(numbers[width:])
-    if into.y is not None:
-        if into.y.ndim == 1:
-            into.y[...] = rest.pop(0)
-        else:
-            for index in range(into.y.shape[1]):
-                into.y[:, index] = rest.pop(0)
-    if into.w is not None:
-        into.w[...] = rest.pop(0)
+class Columns:
+    """Columns of numbers, x, y, w in this order, whose rows are copied to where rows lie.
+
+    Args:
+        numbers: one array **(m,)** per column.
+        width: columns of x.
+    """
+
+    def __init__(self, numbers: Sequence[NDArray[Any]], width: int) -> None:
+        self._numbers, self._width = numbers, width
+        kinds = {column.dtype for column in numbers[:width]}
+        close = all(column.strides[0] == column.itemsize for column in numbers[:width])
+        self._kind = kinds.pop() if len(kinds) == 1 and close else None
+        self._places = (
+            np.array([column.__array_interface__["data"][0] for column in numbers[:width]], np.int64)
+            if self._kind is not None
+            else None
+        )
+
+    def __len__(self) -> int:
+        return len(self._numbers[0])
+
+    def fill(self, start: int, into: Rows) -> None:
+        """Copy the rows from *start* on, as many as *into* takes."""
+        stop = start + len(into.x)
+        if not self._compiled(start, into.x):
+            _transpose([column[start:stop] for column in self._numbers[: self._width]], into.x)
+        rest = [column[start:stop] for column in self._numbers[self._width :]]
+        if into.y is not None:
+            if into.y.ndim == 1:
+                into.y[...] = rest.pop(0)
+            else:
+                for index in range(into.y.shape[1]):
+                    into.y[:, index] = rest.pop(0)
+        if into.w is not None:
+            into.w[...] = rest.pop(0)
+
+    def take(self, index: NDArray[np.int64], places: NDArray[np.int64], into: Rows) -> None:
+        """Copy the rows *index* to the rows *places* of *into*."""
+        targets = [*into.x.T]
+        if into.y is not None:
+            targets.extend([into.y] if into.y.ndim == 1 else into.y.T)
+        if into.w is not None:
+            targets.append(into.w)
+        for column, target in zip(self._numbers, targets, strict=True):
+            target[places] = column[index]
+
+    def _compiled(self, start: int, x: NDArray[Any]) -> bool:
+        if not _kernel or self._places is None or self._kind != x.dtype:
+            return False
+        return _kernel[0](self._places + start * x.itemsize, x)
+
+
+_kernel: list[Callable[[NDArray[np.int64], NDArray[Any]], bool]] = []
+
+
+def bind_columns_to_rows(kernel: Callable[[NDArray[np.int64], NDArray[Any]], bool]) -> None:
+    """Name what writes columns, by their addresses, as rows **(n, p)**, and says whether it has.
+
+    ``engine``, which compiles it, stands above this package and calls this once. Without it NumPy copies.
+    """
+    _kernel[:] = [kernel]
 
 
 _TILE = 2048  # rows written at a time: the lines of a tile stay in the cache until all their columns are there

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from .arrow_part import ArrowPart, ArrowReader
-from .columns import fill, refuse_null, to_numbers
+from .columns import Columns, refuse_null
 from .rows import Rows, cut
 
 __all__ = ["GatheringReader"]
@@ -19,9 +17,9 @@ class GatheringReader(ArrowReader):
 
     def __init__(self, part: ArrowPart) -> None:
         super().__init__(part)
-        self._pieces: dict[int, tuple[NDArray[np.int64], list[list[NDArray[Any]]]]] = {}
+        self._pieces: dict[int, tuple[NDArray[np.int64], list[Columns]]] = {}
 
-    def _of_unit(self, unit: int) -> tuple[NDArray[np.int64], list[list[NDArray[Any]]]]:
+    def _of_unit(self, unit: int) -> tuple[NDArray[np.int64], list[Columns]]:
         """Return the first row of every piece of a unit, and its columns; views, so that keeping them costs nothing."""
         lying = None if unit in self._pieces else self._part.views(unit, self._opened)
         if lying is not None:
@@ -32,7 +30,7 @@ class GatheringReader(ArrowReader):
                 for name, column in zip(self._part.chosen.names, batch.columns, strict=True):
                     refuse_null(column, name, row, self._place)
                 starts.append(row)
-                pieces.append([to_numbers(column) for column in batch.columns])
+                pieces.append(self._part.columns(batch))
                 row += batch.num_rows
             self._pieces[unit] = np.array(starts), pieces
         return self._pieces[unit]
@@ -47,16 +45,11 @@ class GatheringReader(ArrowReader):
             starts, pieces = self._of_unit(int(np.searchsorted(self._part.bounds, row, side="right")) - 1)
             number = int(np.searchsorted(starts, row, side="right")) - 1
             first = row - int(starts[number])
-            count = min(total - done, len(pieces[number][0]) - first)
-            fill([column[first : first + count] for column in pieces[number]], cut(into, done, done + count))
+            count = min(total - done, len(pieces[number]) - first)
+            pieces[number].fill(first, cut(into, done, done + count))
             done += count
 
     def gather(self, rows: NDArray[np.int64], into: Rows) -> None:
-        targets = [*into.x.T]
-        if into.y is not None:
-            targets.extend([into.y] if into.y.ndim == 1 else into.y.T)
-        if into.w is not None:
-            targets.append(into.w)
         units = np.searchsorted(self._part.bounds, rows, side="right") - 1
         for unit in np.unique(units).tolist():
             places = np.flatnonzero(units == unit)
@@ -64,6 +57,4 @@ class GatheringReader(ArrowReader):
             numbers = np.searchsorted(starts, rows[places], side="right") - 1
             for number in np.unique(numbers).tolist():
                 some = places[numbers == number]
-                local = rows[some] - starts[number]
-                for column, target in zip(pieces[number], targets, strict=True):
-                    target[some] = column[local]
+                pieces[number].take(rows[some] - starts[number], some, into)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrow_part import ArrowPart, damaged
-from .columns import Chosen
+from .columns import Chosen, Columns
 from .files import File
 from .gathering import GatheringReader
 from .plain_pages import PlainPages
@@ -93,8 +93,11 @@ class ParquetPart(ArrowPart):
                 return
         yield from self._scanner(opened.fragment, unit, self.chosen.names).to_batches()
 
-    def views(self, unit: int, opened: _Opened) -> tuple[NDArray[np.int64], list[list[NDArray[Any]]]] | None:
-        return None if opened.pages is None else opened.pages.views(unit)
+    def views(self, unit: int, opened: _Opened) -> tuple[NDArray[np.int64], list[Columns]] | None:
+        found = None if opened.pages is None else opened.pages.views(unit)
+        if found is None:
+            return None
+        return found[0], [Columns(piece, len(self.chosen.features)) for piece in found[1]]
 
     def _scanner(self, fragment: Any, unit: int, names: list[str]) -> Any:
         import pyarrow.dataset as dataset
