@@ -56,13 +56,13 @@ def one_epoch(run: Run, progress: Progress, checkpoints: Checkpoints) -> None:
     """Train the epoch that the run is in to its end, validate, and write its row; or leave it where it was stopped."""
     started = time.perf_counter()
     finished = train_epoch(run, progress, checkpoints)
+    note_step(run)
     if run.is_watched or not finished:
         flush(run)
     if not finished:
         return
     run.epoch += 1
     run.batch = 0
-    note_step(run)
     if not run.is_watched:
         leave_row(run, time.perf_counter() - started)
         return
@@ -142,7 +142,7 @@ def update(run: Run) -> None:
 
 
 def note_step(run: Run) -> None:
-    """Say once why a step that was to be compiled runs eagerly."""
+    """Say once why a step is made otherwise than was planned: eagerly, or from smaller pieces."""
     if run.stepper.notice:
         run.history.event(run.step, "step", run.stepper.notice)
         warnings.warn(f"fit: {run.stepper.notice}", stacklevel=2)

@@ -60,6 +60,7 @@ def collect(run: Run) -> dict[str, Any]:
         "hooks": [[type(hook).__name__, *hook.state()] for hook in run.hooks],
         "history": {"arrays": arrays, "plain": history},
         "guard": run.watch.state(),
+        "pieces": run.stepper.pieces,
         "rng": generators,  # of every process, by rank
     }
 
@@ -200,6 +201,7 @@ def put_back(run: Run, tree: dict[str, Any], where: str) -> list[str]:
     run.epoch_sum, run.epoch_weight = progress["epoch_sum"], progress["epoch_weight"]
     run.best = progress["best"]
     run.watch.load_state(tree["guard"])
+    run.stepper.pieces = int(tree.get("pieces", 1))
     source, lines = keep_position(run, tree["settings"], tree["source"])
     run.source.load_state(source)
     return lines

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from thalweg.data import split
+from thalweg.data.ranked import rows_in
 from thalweg.engine import RuleOptimizer, clip_coefficient, total_norm
 from thalweg.objective import Objective
 
 from .backward import backward
 from .latch import Latch
+from .out_of_memory import check_can_halve, pieces_of
 from .precision import Precision
 
 __all__ = ["EagerStep"]
@@ -63,6 +65,8 @@ class EagerStep:
         self.present: list[Tensor] = []  # the parameters that the norms belong to
         self.notice = ""
         self.latch = latch
+        self.pieces = 1  # that every micro-batch is cut into, since memory did not hold it whole
+        self._seen: list[Any] = []  # micro-batches of a window of several, should it have to be repeated
         self._named = dict(objective.model.named_parameters())
         self._params = [p for group in optimizer.param_groups for p in group["params"]]
         self._ours = optimizer if isinstance(optimizer, RuleOptimizer) else None
@@ -75,7 +79,51 @@ class EagerStep:
         self._alone = False
 
     def micro(self, batch: Any, windows: int = 1) -> None:
-        """Add one micro-batch's gradient, out of *windows* that make an update."""
+        """Add one micro-batch's gradient, out of *windows* that make an update.
+
+        Where memory does not hold it, it is halved for the rest of the training, and the window repeated.
+
+        Raises:
+            torch.OutOfMemoryError: halves would not give the same gradient; the message says why.
+        """
+        try:
+            self._micro(batch, windows)
+            repeat = False
+        except torch.OutOfMemoryError:
+            if self._needs_closure:  # it evaluates its whole batch again
+                raise
+            check_can_halve(self.objective.model, self.objective.loss, rows_in(batch), self.pieces)
+            repeat = True
+        if windows > 1:
+            self._seen.append(batch)
+        if repeat:  # outside of the handler, whose traceback holds the tensors of the failed attempt
+            self._repeat(windows, batch)
+
+    def _repeat(self, windows: int, batch: Any) -> None:
+        """Make the window's gradient again, from micro-batches half as large."""
+        again = self._seen or [batch]
+        for param in self._params:
+            param.grad = None
+        self.clear()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.pieces *= 2
+        rows = rows_in(batch)
+        self.notice = (
+            f"memory did not hold a micro-batch, so {rows} rows are taken in {self.pieces} pieces of up to "
+            f"{-(-rows // self.pieces)} from here on; the gradient is the same (dropout draws anew)"
+        )
+        for held in again:
+            self.micro(held, windows)
+
+    def _micro(self, batch: Any, windows: int) -> None:
+        if self.pieces == 1:
+            self._add(batch, windows)
+            return
+        for piece in pieces_of(batch, self.pieces):
+            self._add(piece, windows * self.pieces)
+
+    def _add(self, batch: Any, windows: int) -> None:
         parts = split(batch)
         if self.latch is not None and self.loss is None:
             self.latch.before()
@@ -223,6 +271,8 @@ class EagerStep:
     def clear(self) -> None:
         """Forget the window's loss; called after it was recorded."""
         self.loss, self.weight, self.penalty, self.norms, self.skipped = None, 0, None, None, None
+        if self._seen:
+            self._seen = []
 
 
 def _norms(grads: list[Tensor], ours: RuleOptimizer | None = None) -> list[Tensor] | Tensor | None:
