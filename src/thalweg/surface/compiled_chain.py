@@ -19,6 +19,8 @@ __all__ = ["CompiledChain", "compiled_chain"]
 LEAST_WORK = 500_000_000
 #: Larger layers are torch's: there the products themselves decide, and its matrix product is the better one.
 _WIDEST, _MOST_WEIGHTS = 512, 16_384
+#: Rows of a tile where vectors are shortest: three of two doubles.
+_SMALLEST_TILE = 6
 _REALS = {torch.float32: "float", torch.float64: "double"}
 
 # One kernel serves every chain of a dtype: widths, and which layers are rectified, are arguments. A tile of rows, as
@@ -80,11 +82,35 @@ static void layer(const real *weight, const real *bias, const vec *in, vec *out,
         product(weight + j * inputs, bias ? bias + j : 0, in, out + j * VECTORS, inputs, 1, rectify);
 }
 
+/* The sum of squared differences over one tile, in double beyond a vector's lanes. */
+static double squared(const vec *out, const real *target, i64 last, i64 rows, i64 count) {
+    double sum = 0;
+    for (i64 c = 0; c < last; c++) {
+        const real *wanted = target + c * rows;
+        if (count == TILE) {
+            vec lanes = {0};
+#pragma GCC unroll 6
+            for (int r = 0; r < VECTORS; r++) {
+                const vec away = out[c * VECTORS + r] - *(const loose *)(wanted + r * LANES);
+                lanes += away * away;
+            }
+            for (int i = 0; i < LANES; i++) sum += lanes[i];
+        } else {
+            for (i64 i = 0; i < count; i++) {
+                const real away = ((const real *)(out + c * VECTORS))[i] - wanted[i];
+                sum += (double)away * away;
+            }
+        }
+    }
+    return sum;
+}
+
 /* The first layer is affine in the coordinates: products[0] + sum of factor times products[d], each (width, rows).
-   weights[l] and biases[l], of layer l + 1, hold the points one after the other. out is (points, last, rows). */
+   weights[l] and biases[l], of layer l + 1, hold the points one after the other. out is (points, last, rows);
+   with a target (last, rows) it is not written, and parts (tiles, points) and sums take the squared differences. */
 void chain(const real *const *products, i64 directions, const real *factors, i64 rows, i64 layers, const i64 *widths,
            const int *rectify, const real *const *weights, const real *const *biases, real *out, i64 points,
-           i64 widest, i64 threads) {
+           i64 widest, i64 threads, const real *target, double *parts, double *sums) {
     const i64 tiles = (rows + TILE - 1) / TILE, groups = (points + GROUP - 1) / GROUP, last = widths[layers];
 #pragma omp parallel num_threads(threads)
     {
@@ -127,6 +153,10 @@ void chain(const real *const *products, i64 directions, const real *factors, i64
                     in = next;
                     next = swap;
                 }
+                if (target) {
+                    parts[tile * points + k] = squared(in, target + start, last, rows, count);
+                    continue;
+                }
                 for (i64 c = 0; c < last; c++) {
                     real *to = out + (k * last + c) * rows + start;
                     if (count == TILE)
@@ -137,6 +167,11 @@ void chain(const real *const *products, i64 directions, const real *factors, i64
             }
         }
     }
+    if (target)
+        for (i64 k = 0; k < points; k++) {
+            sums[k] = 0;
+            for (i64 tile = 0; tile < tiles; tile++) sums[k] += parts[tile * points + k];
+        }
 }
 """
 
@@ -152,7 +187,7 @@ def _kernel(dtype: torch.dtype) -> Any:
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
     function.argtypes = [
         *(pointer, integer, pointer, integer, integer, pointer, pointer, pointer, pointer, pointer),
-        *(integer, integer, integer),
+        *(integer, integer, integer, pointer, pointer, pointer),
     ]
     function.restype = None
     return function
@@ -196,26 +231,46 @@ class CompiledChain(Chain):
         self._params = {name: value.contiguous() for name, value in self.cut.params(coordinates, self.later).items()}
 
     def outputs(self, first: int, last: int) -> Tensor:
-        rows = self._products[0].shape[1]
-        self._products = [product.contiguous() for product in self._products]
-        out = self._take((last - first, self._layers[-1].width, rows), self._products[0], {})
+        product = self._products[0]
+        out = self._take((last - first, self.last, product.shape[1]), product, {})
+        self._run(first, last, out.data_ptr(), None, None, None)
+        return out
+
+    def squared_differences(self, first: int, last: int, target: Tensor) -> Tensor:
+        """Return the sums of squares at the points *first* to *last*, **(K,)** float64.
+
+        Args:
+            first, last: points.
+            target: **(C, B)**, contiguous, in the dtype of the outputs.
+        """
+        tiles = -(-target.shape[1] // _SMALLEST_TILE)
+        parts = torch.empty(tiles * (last - first), dtype=torch.float64)
+        sums = torch.empty(last - first, dtype=torch.float64)
+        self._run(first, last, None, target.data_ptr(), parts.data_ptr(), sums.data_ptr())
+        return sums
+
+    def _run(
+        self, first: int, last: int, out: int | None, target: int | None, parts: int | None, sums: int | None
+    ) -> None:
         names = [parameter_names(step.path) for step in self._layers[1:]]
         self._function(
             _table(self._products),
             len(self._products) - 1,
             self._factors[first:].data_ptr(),
-            rows,
+            self._products[0].shape[1],
             len(names),
             self._widths,
             self._flags,
             _table([self._params[weight][first:] for weight, _ in names]),
             _table([self._params[bias][first:] if bias in self._params else None for _, bias in names]),
-            out.data_ptr(),
+            out,
             last - first,
             self.width,
             torch.get_num_threads(),
+            target,
+            parts,
+            sums,
         )
-        return out
 
 
 def _table(tensors: list[Any]) -> Any:

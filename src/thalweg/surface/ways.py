@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map
 
 from ..data import Split
 from ..engine.stacked_totals import totals
+from ..loss import MSE
 from ..objective import logits_of
 from .chain import Chain, chain_of
 from .compiled_chain import CompiledChain, compiled_chain
@@ -99,7 +100,8 @@ class Chained(Way):
         self.chain = chain
         if isinstance(chain, CompiledChain):
             self.name = "stacked, one kernel for all layers"
-        item = next(iter(cut.center.values())).element_size()
+        first = next(iter(cut.center.values()))
+        item, self.dtype = first.element_size(), first.dtype
         cuda = land.device.type != "cpu"
         self.rows = 16384 if cuda else 2048
         if isinstance(chain, CompiledChain):  # only what leaves the last layer is written to memory
@@ -111,6 +113,7 @@ class Chained(Way):
         self._most = (_GPU_PARAMETERS if cuda else _PARAMETERS) // max(1, self._bytes)
         self.points = max(1, min(room, self._most))
         self._held = (0, 0)
+        self._target: Tensor | None = None
 
     def place(self, coordinates: Tensor) -> None:
         super().place(coordinates)
@@ -119,6 +122,17 @@ class Chained(Way):
     def begin(self, parts: Split) -> None:
         super().begin(parts)
         self.chain.begin(parts.args[0])
+        self._target = self._for_squares(parts)
+
+    def _for_squares(self, parts: Split) -> Tensor | None:
+        """Return the target as **(C, B)** where the kernel adds up squared errors itself."""
+        target = parts.target
+        if not isinstance(self.chain, CompiledChain) or type(self.land.objective.loss) is not MSE:
+            return None
+        if parts.row_weight is not None or not isinstance(target, Tensor) or target.dtype != self.dtype:
+            return None
+        count = len(parts.args[0])
+        return target.reshape(count, -1).t().contiguous() if target.numel() == count * self.chain.last else None
 
     def totals(self, first: int, last: int) -> tuple[Tensor, Tensor | int]:
         assert self.parts is not None
@@ -129,6 +143,9 @@ class Chained(Way):
                 start = 0
             self._held = (start, stop)
             self.chain.place(self.coordinates[start:stop])
+        if self._target is not None:
+            assert isinstance(self.chain, CompiledChain)
+            return self.chain.squared_differences(first - start, last - start, self._target), self._target.numel()
         output = self.chain.outputs(first - start, last - start)
         return totals(self.land.objective.loss, output, self.parts, classes_first=True)
 
