@@ -11,20 +11,13 @@ import typer
 
 from thalweg import recipe
 
-from .words import split_words
+from .words import Words, split_words
 
 __all__ = ["find"]
 
 
 def find(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="RECIPE|KEY=VALUE",
-            help="A TOML file or the name of an embedded recipe (digits if none is given), and values to override.",
-            show_default=False,
-        ),
-    ] = None,
+    words: Words = None,
     low: Annotated[float | None, typer.Option(help="Lowest rate of the sweep; by default the rule's.")] = None,
     high: Annotated[float | None, typer.Option(help="Highest rate of the sweep; by default the rule's.")] = None,
     steps: Annotated[int, typer.Option(help="Updates of the sweep.")] = 100,

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
-
-import typer
 
 from thalweg import recipe
 from thalweg.recipe import opening
 
-from .words import split_words
+from .words import Words, split_words
 
 __all__ = ["plan"]
 
 
 def plan(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="RECIPE|KEY=VALUE",
-            help="A TOML file or the name of an embedded recipe (digits if none is given), and values to override.",
-            show_default=False,
-        ),
-    ] = None,
+    words: Words = None,
 ) -> None:
     """Print what a run would do, without training.
 

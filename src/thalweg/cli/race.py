@@ -13,7 +13,7 @@ import typer
 from thalweg import recipe
 from thalweg.race import linear, log
 
-from .words import split_words
+from .words import Words, split_words
 
 __all__ = ["race", "values_of"]
 
@@ -50,14 +50,7 @@ def values_of(name: str, text: str) -> list[float]:
 
 
 def race(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="RECIPE|KEY=VALUE",
-            help="A TOML file or the name of an embedded recipe (digits if none is given), and values to override.",
-            show_default=False,
-        ),
-    ] = None,
+    words: Words = None,
     optimizer: Annotated[
         str | None, typer.Option(metavar="NAME,…", help="Rules that race; by default the recipe's own.")
     ] = None,

@@ -15,20 +15,13 @@ from thalweg import recipe
 from thalweg.checkpoint import latest
 from thalweg.loop import Processes, is_first
 
-from .words import split_words
+from .words import Words, split_words
 
 __all__ = ["run"]
 
 
 def run(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="RECIPE|KEY=VALUE",
-            help="A TOML file or the name of an embedded recipe (digits if none is given), and values to override.",
-            show_default=False,
-        ),
-    ] = None,
+    words: Words = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="The run directory; by default a new one in runs/."),

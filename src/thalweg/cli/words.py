@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-__all__ = ["split_words"]
+import typer
+
+__all__ = ["Words", "split_words"]
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="RECIPE|KEY=VALUE",
+        help="A TOML file or the name of an embedded recipe (digits if none is given), and values to override.",
+        show_default=False,
+    ),
+]
 
 
 def split_words(words: Sequence[str] | None) -> tuple[str | None, list[str]]:
