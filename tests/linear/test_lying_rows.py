@@ -90,6 +90,18 @@ def test_every_setting_gives_the_same_coefficients(
     assert kernel.intercept_ == pytest.approx(plain.intercept_, rel=1e-9)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_batches_that_were_copied_go_through_the_kernel_too(monkeypatch: pytest.MonkeyPatch, weighted: bool) -> None:
+    rows = table()
+    X, y, w = rows[:, :FEATURES], rows[:, FEATURES], rows[:, FEATURES + 1] if weighted else None
+    kernel = LeastSquares("sgd", epochs=2, random_state=0, alpha=3.0).fit(X, y, w)
+    monkeypatch.setattr("thalweg.linear.model.kernel_of", lambda *_: None)
+    plain = LeastSquares("sgd", epochs=2, random_state=0, alpha=3.0).fit(X, y, w)
+    np.testing.assert_allclose(kernel.path_.coef, plain.path_.coef, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(kernel.path_.loss, plain.path_.loss, rtol=1e-9)
+    assert not np.array_equal(kernel.coef_, plain.coef_), "one of them was made by the kernel, which rounds differently"
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     p=st.integers(1, 150),

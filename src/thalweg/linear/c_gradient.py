@@ -64,7 +64,7 @@ typedef struct { const real *x, *y, *weight; i64 x_step, y_step, weight_step, p;
 /* Sums over the rows first ... last - 1 (of `index`, where it is given): gradient, residuals, squares, and the least
    weight. A row's last vector may repeat some features of the one before; their coefficients are 0 there. */
 static inline __attribute__((always_inline)) void chunk(const rows *r, const i64 *index, i64 first, i64 last,
-        const real *coef, real offset, real *slope, double *sums, const i64 full) {
+        i64 end, const real *coef, real offset, real *slope, double *sums, const i64 full) {
     const i64 p = r->p, rest = p - full * LANES, tail = p - LANES;
     const int scalar = p < LANES;
     vec last_coef = (vec){0}, last_sum = (vec){0}, sum[@VECTORS@];
@@ -75,7 +75,7 @@ static inline __attribute__((always_inline)) void chunk(const rows *r, const i64
     for (i64 k = first; k < last; k++) {
         const i64 at = index ? index[k] : k;
         const real *x = r->x + at * r->x_step;
-        if (index && k + AHEAD < last) {
+        if (index && k + AHEAD < end) {
             const real *next = r->x + index[k + AHEAD] * r->x_step;
             for (i64 j = 0; j < p; j += 64 / sizeof(real)) __builtin_prefetch(next + j);
             __builtin_prefetch(next + p - 1);
@@ -113,16 +113,16 @@ static inline __attribute__((always_inline)) void chunk(const rows *r, const i64
     sums[2] = least;
 }
 
-static void any_chunk(const rows *r, const i64 *index, i64 first, i64 last, const real *coef, real offset, real *slope,
-                      double *sums) {
+static void any_chunk(const rows *r, const i64 *index, i64 first, i64 last, i64 end, const real *coef, real offset,
+                      real *slope, double *sums) {
     const i64 full = r->p / LANES; /* few vectors stay in registers */
-    if (full == 0) chunk(r, index, first, last, coef, offset, slope, sums, 0);
-    else if (full == 1) chunk(r, index, first, last, coef, offset, slope, sums, 1);
-    else if (full == 2) chunk(r, index, first, last, coef, offset, slope, sums, 2);
-    else if (full == 3) chunk(r, index, first, last, coef, offset, slope, sums, 3);
-    else if (full == 4) chunk(r, index, first, last, coef, offset, slope, sums, 4);
-    else if (full == 5) chunk(r, index, first, last, coef, offset, slope, sums, 5);
-    else chunk(r, index, first, last, coef, offset, slope, sums, full);
+    if (full == 0) chunk(r, index, first, last, end, coef, offset, slope, sums, 0);
+    else if (full == 1) chunk(r, index, first, last, end, coef, offset, slope, sums, 1);
+    else if (full == 2) chunk(r, index, first, last, end, coef, offset, slope, sums, 2);
+    else if (full == 3) chunk(r, index, first, last, end, coef, offset, slope, sums, 3);
+    else if (full == 4) chunk(r, index, first, last, end, coef, offset, slope, sums, 4);
+    else if (full == 5) chunk(r, index, first, last, end, coef, offset, slope, sums, 5);
+    else chunk(r, index, first, last, end, coef, offset, slope, sums, full);
 }
 
 /* The mean gradient over n rows from `start` on (or those of `index`), in the coordinates (x - shift) / scale.
@@ -143,7 +143,7 @@ void gradient(const rows *r, const i64 *index, i64 start, i64 n, const real *wei
     #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (i64 c = 0; c < chunks; c++) {
         const i64 last = (c + 1) * CHUNK < n ? (c + 1) * CHUNK : n;
-        any_chunk(r, index, from + c * CHUNK, from + last, coef, (real)offset, slopes + c * p, sums + 3 * c);
+        any_chunk(r, index, from + c * CHUNK, from + last, from + n, coef, (real)offset, slopes + c * p, sums + 3 * c);
     }
     for (i64 c = 0; c < chunks; c++) {
         for (i64 j = 0; j < p; j++) slope[j] += slopes[c * p + j];

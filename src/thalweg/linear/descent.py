@@ -16,6 +16,7 @@ from thalweg.loop import Rates
 from thalweg.optim import Rule
 
 from .blocks import Array
+from .c_gradient import GradientKernel
 from .coordinates import Coordinates
 from .link import Link
 from .path import PathKeeper
@@ -46,6 +47,9 @@ class Descent:
         steps_per_epoch: or None.
         mean_weight: Σw / n, by which a batch's gradient stays an unbiased estimate of the whole.
         dtype: float32 or float64.
+
+    Attributes:
+        kernel: what makes the gradient of batches that it can read, or None.
 
     Raises:
         ValueError: the schedule does not fit into the run, or the rule cannot update the parameters.
@@ -82,12 +86,16 @@ class Descent:
         self.rates = Rates(self.optimizer, found)
         self.steps = 0
         self._at = self.values()
+        self.kernel: GradientKernel | None = None
         self.keeper = PathKeeper()
 
     def _make_grads(self) -> None:
         self.weight.grad = torch.zeros_like(self.weight)
         if self.intercept:
             self.bias.grad = torch.zeros_like(self.bias)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "kernel": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -115,6 +123,13 @@ class Descent:
             w: row weights **(b,)** or None.
             loss: whether to return the mean loss, 0-dim, penalty included.
         """
+        weights = None if w is None else w.numpy()
+        if self.kernel is not None and self.kernel.attach(x.numpy(), y.numpy()[:, 0], weights):
+            self.kernel(range(len(x)), self.ridge)
+            if not loss:
+                return None
+            self._at, mean = self.compiled_result(self.kernel)
+            return mean
         coef, offset = self._at = self.values()
         single = len(coef) == 1
         z = torch.mv(x, coef[0]).add_(offset).unsqueeze(1) if single else torch.addmm(offset, x, coef.T)
@@ -138,6 +153,12 @@ class Descent:
         if self.bias.grad is not None:
             self.bias.grad.copy_(sums)
         return value
+
+    def compiled_result(self, kernel: GradientKernel) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Return W and b at which a kernel has made its last gradient, and the mean loss there."""
+        loss, intercept = kernel.found[:2].tolist()
+        at = torch.from_numpy(kernel.coef[None].copy()), torch.tensor([intercept], dtype=self.dtype)
+        return at, torch.tensor(loss, dtype=self.dtype)
 
     def update(self) -> None:
         """Let the rule make one update from the gradients."""

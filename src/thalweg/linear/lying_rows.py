@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import numpy as np
-import torch
 
 from thalweg.data import StreamSource
 
@@ -68,14 +67,13 @@ def over_places(
         losses: list[float] = []
         for place in places:
             kernel(place, descent.ridge)
-            loss, intercept, least = kernel.found.tolist()
-            if least < 0:
+            if kernel.found[2] < 0:
                 source.check_values()
-            if descent.keeper.wants(descent.steps):
-                at = torch.from_numpy(kernel.coef[None].copy()), torch.tensor([intercept], dtype=descent.dtype)
-                descent.keeper.add(descent.steps, *at, torch.tensor(loss, dtype=descent.dtype))
             if controlled:
-                losses.append(loss)
+                losses.append(float(kernel.found[0]))
+            if descent.keeper.wants(descent.steps):
+                at, loss = descent.compiled_result(kernel)
+                descent.keeper.add(descent.steps, *at, loss)
             descent.update()
             advance(len(place))
             if descent.steps % _LOOK_EVERY == 0:

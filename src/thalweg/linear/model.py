@@ -171,6 +171,7 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         )
         with Bar(who, bool(self.verbose), unit="rows/s") as bar:
             bar.total = None if source.n is None else source.n * int(self.epochs)
+            descent.kernel = kernel_of(descent, None if source.n is None else source.n * int(self.epochs))
             if targets is not None or not self._where_they_lie(descent, source, who, bar):
                 epochs = (source.batches(epoch) for epoch in range(int(self.epochs)))
                 if targets is not None:
@@ -182,7 +183,7 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
 
     def _where_they_lie(self, descent: Descent, source: Source, who: str, bar: Bar) -> bool:
         """Make all updates on rows of a mapped file that are not copied; return False where that cannot be."""
-        kernel = kernel_of(descent, None if source.n is None else source.n * int(self.epochs))
+        kernel = descent.kernel
         if kernel is None or not isinstance(source, StreamSource):
             return False
         with source.mapped() as rows:
