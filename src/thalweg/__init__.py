@@ -16,7 +16,7 @@ from typing import Any as _Any
 
 from . import checkpoint, data, draw, engine, loop, loss, metric, objective, optim, schedule
 from .learner import Learner, Summary, compile, replace_head, summarise
-from .loop import EarlyStopping, Guard, History, Hook, LayerGroup, Plan
+from .loop import EarlyStopping, Guard, History, Hook, LayerGroup, Plan, spread
 from .loss import L1, L2
 
 if _TYPE_CHECKING:
@@ -54,6 +54,7 @@ __all__ = [
     "replace_head",
     "report",
     "schedule",
+    "spread",
     "summarise",
     "surface",
 ]

@@ -24,6 +24,7 @@ from .rates import Rates
 from .recorder import Recorder
 from .run import Run
 from .settings import CHANGES, Cadence, Every, Settings
+from .spread import check_unshared, spread, spreading
 from .state import check_model, read_checkpoint, restore
 from .step import EagerStep
 from .watch import Watch
@@ -63,6 +64,7 @@ __all__ = [
     "check_loggers",
     "check_model",
     "check_sharded",
+    "check_unshared",
     "describe",
     "environment",
     "eval_mode",
@@ -80,5 +82,7 @@ __all__ = [
     "read_checkpoint",
     "restore",
     "shared",
+    "spread",
+    "spreading",
     "vocabulary_of",
 ]

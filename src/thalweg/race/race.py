@@ -17,7 +17,7 @@ from .. import loss as losses
 from ..checkpoint import restore_rng, snapshot_rng
 from ..draw import Bar
 from ..errors import check_number, unknown_name
-from ..loop import Precision, Run
+from ..loop import Precision, Processes, Run, check_unshared, spreading
 from ..loop.interrupt import interruptible
 from ..loss import Penalty
 from .candidate import Candidate
@@ -27,6 +27,7 @@ from .halving import Halving, rungs
 from .progress import Progress
 from .result import RaceResult
 from .runner import Member, Runner
+from .spread import meeting, own_numbers
 from .storing import Store, race_key, restore
 
 __all__ = ["race"]
@@ -233,6 +234,10 @@ def _run(
     begun = time.monotonic()
     epochs, steps, minutes = budget
     members = [Member(number, candidate) for number, candidate in enumerate(candidates)]
+    processes = spreading(next(entry.module.parameters()).device)
+    own = own_numbers(len(members), processes)
+    if processes is not None:
+        _check_spread(entry, resume, len(members), processes)
     settings = len({candidate.setting for candidate in candidates})
     deadline = None if minutes is None else begun + 60 * minutes
     total = steps if steps is not None else (1 if epochs is None else epochs) * entry.per_epoch
@@ -241,15 +246,19 @@ def _run(
     if kept is not None:  # what was timed then decides, not what would be timed now
         total = int(kept["total"])
     elif minutes is not None:
-        total = _affordable(entry, candidates, halving, 60 * minutes, choice)
+        total = _affordable(entry, [candidates[number] for number in own], halving, 60 * minutes, choice)
+        total = total if processes is None else min(processes.gather(total))
     plan = rungs(settings, total, halving)
-    lanes = [] if kept is not None else choose_lanes(entry, candidates, range(len(members)), total, choice)
+    lanes = [] if kept is not None else choose_lanes(entry, [candidates[n] for n in own], own, total, choice)
     runner = Runner(entry, members, lanes, plan, by, _marks(entry, total), choice, deadline)
     if kept is not None:
         restore(runner, kept, total)
     if store is not None:
         store.folder.mkdir(parents=True, exist_ok=True)
         runner.keep = store.keep
+    if processes is not None:
+        runner.meet = meeting(processes)
+        verbose = verbose and processes.is_first
     request = _Request()
     runner.asked_to_stop = lambda: request.reason
     with Bar("racing", verbose) as bar, interruptible(cast(Run, request)) as interruption:
@@ -271,6 +280,21 @@ def _run(
         entry=entry,
         weights=runner.weights,
     )
+
+
+def _check_spread(entry: Entry, resume: Path | str | None, members: int, processes: Processes) -> None:
+    for source in (entry.source, entry.valid):
+        if source is not None:
+            check_unshared("race", source)
+    if resume is not None:
+        raise ValueError(
+            f"race: resume={str(resume)!r} keeps the state of one process, and {processes.world_size} share this race; "
+            "leave resume out, or race in one process."
+        )
+    if members < processes.world_size:
+        raise ValueError(
+            f"race: {members} candidates do not go round {processes.world_size} processes; start fewer processes."
+        )
 
 
 class _Request:

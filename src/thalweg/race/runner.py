@@ -82,6 +82,7 @@ class Runner:
         by: ``"valid"`` or ``"train"``.
         marks: updates after which all are validated.
         deadline: ``time.monotonic()`` at which the race is stopped, or None.
+        meet: called by every process of a race that is shared out, after each rung and at the end.
     """
 
     entry: Entry
@@ -96,6 +97,7 @@ class Runner:
     stopped: str = ""
     tell: Callable[[Runner], None] = lambda runner: None
     keep: Callable[[Runner], None] = lambda runner: None
+    meet: Callable[[Runner], None] = lambda runner: None
     asked_to_stop: Callable[[], str] = lambda: ""
     weights: dict[int, Any] = field(default_factory=dict)
 
@@ -112,6 +114,7 @@ class Runner:
                 self._to(lane, rung.step)
                 if self.stopped:
                     break
+            self.meet(self)
             if not self.stopped:
                 self._close(rung)
                 self.rung += 1
@@ -119,6 +122,7 @@ class Runner:
             for row, number in enumerate(lane.numbers):
                 self.members[number].ended = "stopped" if self.stopped else "finished"
                 self.weights[number] = lane.weights(row)
+        self.meet(self)
 
     def _to(self, lane: Lane, target: int) -> None:
         """Advance a lane to *target* updates, validating at the marks."""
@@ -199,7 +203,7 @@ class Runner:
     def _close(self, rung: Rung) -> None:
         """After a rung: the worst settings leave, and what is left is packed together."""
         self.lanes = [lane for lane in self.lanes if len(lane)]
-        alive = {number for lane in self.lanes for number in lane.numbers}
+        alive = {member.number for member in self.members if not member.ended}
         settings: dict[Any, list[int]] = {}
         for member in self.members:
             settings.setdefault(member.candidate.setting, []).append(member.number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..data import MemorySource, Split
 from ..draw import Bar
+from ..loop import Processes, check_unshared, spreading
 from .cut import Cut
 from .landscape import Landscape
 from .partial import Partial
@@ -75,6 +76,22 @@ def evaluate(
         partial: what was computed before an interruption, filled further as the work goes on.
         progress: whether a bar is shown where it takes more than a second, in a terminal.
     """
+    processes = spreading(next(iter(land.params.values())).device)
+    if processes is not None:
+        return _spread(who, land, cut, coordinates, processes, batches, batch_norm, partial, progress)
+    return _evaluate(who, land, cut, coordinates, batches, batch_norm, partial, progress)
+
+
+def _evaluate(
+    who: str,
+    land: Landscape,
+    cut: Cut,
+    coordinates: Array,
+    batches: int | None,
+    batch_norm: str,
+    partial: Partial | None,
+    progress: bool,
+) -> Evaluated:
     started = time.perf_counter()
     partial = Partial() if partial is None else partial
     size = len(coordinates), batches or 1
@@ -97,6 +114,34 @@ def evaluate(
     seconds = time.perf_counter() - started
     rows = partial.rows
     return Evaluated(values if batches else values[0], way_name, reason, rows, at_once, seconds)
+
+
+def _spread(
+    who: str,
+    land: Landscape,
+    cut: Cut,
+    coordinates: Array,
+    processes: Processes,
+    batches: int | None,
+    batch_norm: str,
+    partial: Partial | None,
+    progress: bool,
+) -> Evaluated:
+    """Compute this process's part of the points, and return all of them."""
+    check_unshared(who, land.source)
+    if partial is not None and partial.path is not None:
+        raise ValueError(
+            f"{who}: resume={str(partial.path)!r} keeps the state of one process, and {processes.world_size} share the "
+            "points; leave resume out, or compute in one process."
+        )
+    own = np.array_split(np.arange(len(coordinates)), processes.world_size)[processes.rank]
+    progress = progress and processes.is_first
+    mine = None
+    if len(own):
+        mine = _evaluate(who, land, cut, coordinates[own], batches, batch_norm, None, progress)
+    found = [each for each in processes.gather(mine) if each is not None]
+    values = np.concatenate([each.values for each in found], axis=-1)
+    return replace(found[0], values=values, seconds=max(each.seconds for each in found))
 
 
 def _work(land: Landscape, points: int, batches: int | None) -> float:
