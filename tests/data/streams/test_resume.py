@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from thalweg.data import StreamDataset, StreamSource, stream
+from thalweg.data.streams.ahead import Ahead
 
 ROWS = 3001
 HERE = Path(__file__).resolve().parent
@@ -212,3 +213,26 @@ def test_torchrun_says_the_rank(path: str, monkeypatch: pytest.MonkeyPatch) -> N
     source = make(path)
     assert (source.rank, source.world_size) == (1, 2)
     assert torch.equal(source.rows_of(0, 0), make(path, rank=0, world_size=1).rows_of(0, 0)[1::2])
+
+
+@pytest.mark.parametrize("shuffle", [False, "block"])
+def test_rows_that_come_slowly_are_asked_for_ahead(tmp_path: Path, shuffle: Any) -> None:
+    np.save(tmp_path / "rows.npy", np.zeros((30_000, 4), np.float32))
+    source = stream(str(tmp_path / "rows.npy"), shuffle=shuffle, batch_size=500, memory=1 << 20)
+    order = source._order.epoch(0)
+    asked: list[tuple[int, int]] = []
+
+    class Reader:
+        def will_need(self, blocks: Any) -> None:
+            asked.extend(blocks)
+
+    ahead = Ahead(order, Reader(), 16)  # type: ignore[arg-type]
+    ahead.took(0.0, 0, 500)
+    assert not asked, "rows out of the page cache need no hints"
+    ahead.took(1.0, 500, 1000)
+    for first in range(1000, 10_000, 500):
+        ahead.took(0.0, first, first + 500)
+    told = np.concatenate([np.arange(*block) for block in asked])
+    assert len(np.unique(told)) == len(told), "nothing is asked for twice"
+    soon = order.rows(4000, 10_000)
+    assert set(soon.tolist()) <= set(told.tolist())

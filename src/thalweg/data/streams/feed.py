@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .ahead import SLOW
 from .buffers import Buffers
 from .order import EpochOrder, Window
 from .read_ahead import read_ahead
@@ -20,7 +21,6 @@ __all__ = ["Span", "check_rows", "feed"]
 
 Integers = NDArray[np.int64]
 
-_SLOW = 2e-9  # seconds per byte: what is slower than 500 MB/s does not come from the page cache
 _WINDOWS_ALIVE = 2  # one is read while rows are taken from the other
 
 
@@ -145,7 +145,7 @@ class _Windows:
             began = time.perf_counter()
             tile.load(window.blocks)
             # A hint per block costs as much as copying it, so that hints are given only where the disk is read.
-            slow = self._near and time.perf_counter() - began > _SLOW * size * (window.stop - window.start)
+            slow = self._near and time.perf_counter() - began > SLOW * size * (window.stop - window.start)
             yield window, tile
 
     def _at(self, position: int) -> tuple[Window, Tile]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -14,13 +15,14 @@ from torch import Tensor
 from ..base import Source
 from ..batch import Batch, to_device
 from ..settings import check_settings, check_start, check_state, count_steps
+from .ahead import Ahead
 from .buffers import Buffers
 from .feed import Span, check_rows, feed
 from .order import Order, Shuffle
 from .ranks import share_of
 from .read_ahead import read_ahead
 from .rows import Array, Rows, cut, tensors
-from .table import RowTable
+from .table import RowTable, TableReader
 
 __all__ = ["StreamSource"]
 
@@ -83,6 +85,7 @@ class StreamSource(Source):
         self.fingerprint = table.fingerprint
         self.epoch = 0
         self.batch = 0
+        self._lender: TableReader | None = None  # whose mapped rows are lent at present
         row_bytes = table.layout.row_bytes
         self._together = max(1, min(GATHER_BYTES, memory // 16) // (row_bytes * batch_size))
         self._order, self._block_rows = self._ordered(row_bytes)
@@ -140,13 +143,16 @@ class StreamSource(Source):
         check_start(self, epoch, start)
         order = self._order.epoch(epoch)
         self.epoch, self.batch = epoch, start
+        ahead = Ahead(order, self._lender, self._row_bytes)
         for index in range(start, self.steps_per_epoch):
             first, past = self._positions(index)
             self.batch += 1
+            began = time.perf_counter()
             if self.shuffle is False and self.world_size == 1:
                 yield range(first, past)
             else:
                 yield np.ascontiguousarray(order.rows(first, past)[self.rank :: self.world_size])
+            ahead.took(time.perf_counter() - began, first, past)
 
     @contextmanager
     def mapped(self) -> Iterator[Rows | None]:
@@ -157,7 +163,12 @@ class StreamSource(Source):
         """
         with self.table.reader() as reader:
             like = self.table.layout.empty(1)
-            yield reader.views_of_all(like) if self.table.is_mapped and len(self.table.layout.shape) == 1 else None
+            self._lender = reader
+            try:
+                flat = len(self.table.layout.shape) == 1
+                yield reader.views_of_all(like) if self.table.is_mapped and flat else None
+            finally:
+                self._lender = None
 
     def some(self, epoch: int, indices: Sequence[int]) -> Iterator[Batch]:
         """Yield the batches *indices* of *epoch*, which must grow; `epoch` and `batch` stay as they are.
