@@ -297,6 +297,11 @@ def test_tables_figures_and_what_was_not_tried(tmp_path: Path) -> None:
     found.write(tmp_path / "run")
     figure = json.loads((tmp_path / "run" / "figures" / "race-sensitivity.json").read_text())
     assert [trace["name"] for trace in figure["data"]] == ["sgd", "adam"]
+    board = json.loads((tmp_path / "run" / "figures" / "race-board.json").read_text())
+    columns = dict(zip(board["data"][0]["header"]["values"], board["data"][0]["cells"]["values"], strict=True))
+    assert columns["setting"] == [found.label(standing) for standing in found.leaderboard]
+    assert columns["verdict"][0] == "best"
+    assert all(text in board["layout"]["meta"]["summary"] for text in found.not_tried)
     assert "<table" in found._repr_html_()
     said = " ".join(found.not_tried)
     assert "for example adamw, lion" in said

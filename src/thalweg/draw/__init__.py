@@ -18,6 +18,7 @@ from thalweg.draw.schedule import schedule
 from thalweg.draw.spectrum import spectrum
 from thalweg.draw.surface3d import plane_and_surface, surface3d
 from thalweg.draw.table import Table, batch_table
+from thalweg.draw.table_figure import table_figure
 from thalweg.draw.terminal_curve import terminal_curve
 from thalweg.draw.thin import thin
 
@@ -41,6 +42,7 @@ __all__ = [
     "spans_decades",
     "spectrum",
     "surface3d",
+    "table_figure",
     "terminal_curve",
     "thin",
 ]

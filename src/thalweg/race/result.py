@@ -16,7 +16,7 @@ import numpy as np
 from torch import nn
 
 from ..checkpoint import write_text, write_whole
-from ..draw import Table, html_table
+from ..draw import Table, html_table, table_figure
 from ..optim import to_dict as rule_to_dict
 from ..schedule import to_dict as schedule_to_dict
 from .candidate import Candidate, rule_name
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RaceResult"]
 
-_SHOWN = 20
+_SHOWN = 20  # in a terminal
+_BOARD = 60  # in the report
 _DRAWN = 6
 _POINTS = 400
 
@@ -304,6 +305,9 @@ class RaceResult:
             ],
         }
         write_text(folder / "race.json", json.dumps(document, indent=1) + "\n")
+        summary = " ".join(self.facts())
+        board = table_figure(self.table(_BOARD), f"Leaderboard: {self.loss_name}", summary)
+        write_text(figures / "race-board.json", json.dumps(board, ensure_ascii=False) + "\n")
         sensitivity = sensitivity_figure(self.sensitivity(), self.loss_name)
         write_text(figures / "race-sensitivity.json", json.dumps(sensitivity) + "\n")
         write_text(figures / "race-curves.json", json.dumps(curves_figure(self.curves(), self.loss_name)) + "\n")

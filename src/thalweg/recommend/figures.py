@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from thalweg.checkpoint import write_text
+from thalweg.draw import Table, table_figure
 
 from .reading import Reading
 
@@ -112,24 +113,12 @@ def axes_figure(reading: Reading, components: int = 3, n: int = 6) -> dict[str, 
 
 def neighbours_figure(reading: Reading, n: int = 3) -> dict[str, Any]:
     """Return a table of the most rated items and those whose factors are nearest to theirs."""
-    rows = reading.most_rated(_LISTED)
-    ids = [reading.ratings.item_ids.id_of(row) for row in rows.tolist()]
+    ids = [reading.ratings.item_ids.id_of(row) for row in reading.most_rated(_LISTED).tolist()]
     near = [[found.title for found in reading.similar(one, n)] for one in ids]
-    columns = [
-        [reading.ratings.title(one) for one in ids],
-        *[[titles[place] if place < len(titles) else "" for titles in near] for place in range(n)],
-    ]
-    table = {
-        "type": "table",
-        "header": {"values": ["item", "nearest", *[f"{place + 1}." for place in range(1, n)]], "align": "left"},
-        "cells": {"values": columns, "align": "left"},
-    }
-    layout = {
-        "title": {"text": "Nearest neighbours"},
-        "height": 24 * _LISTED + 120,
-        "meta": {"summary": "The most rated items, and those that point the same way in the space of factors"},
-    }
-    return {"data": [table], "layout": layout}
+    rows = [[reading.ratings.title(one), *(titles + [""] * n)[:n]] for one, titles in zip(ids, near, strict=True)]
+    table = Table(rows, ["item", "nearest", *[f"{place + 1}." for place in range(1, n)]])
+    summary = "The most rated items, and those that point the same way in the space of factors"
+    return table_figure(table, "Nearest neighbours", summary)
 
 
 def map_figure(reading: Reading) -> dict[str, Any]:
