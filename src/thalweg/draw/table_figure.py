@@ -9,7 +9,7 @@ from .table import Table
 
 __all__ = ["table_figure"]
 
-_ROW, _AROUND = 24, 120  # pixels
+_ROW, _AROUND = 24, 64  # pixels
 
 
 def table_figure(table: Table, title: str, summary: str = "") -> dict[str, Any]:
@@ -22,7 +22,7 @@ def table_figure(table: Table, title: str, summary: str = "") -> dict[str, Any]:
 
     >>> figure = table_figure(Table([["adamw", 0.1095]], ["rule", "loss"]), "Race")
     >>> figure["data"][0]["cells"]["values"], figure["layout"]["height"]
-    ([['adamw'], ['0.1095']], 168)
+    ([['adamw'], ['0.1095']], 112)
     """
     columns = [[row[place] for row in table.rows] for place in range(len(table.columns))]
     written = [[cell(value) for value in column] for column in columns]
