@@ -2,6 +2,7 @@
 
     python benchmarks/run_all.py                  every benchmark that needs no accelerator and no hours
     python benchmarks/run_all.py import_time      only these
+    python benchmarks/run_all.py loop/mlp         only this part of one, in place of what was filed of its cases
 
 Each file runs in a process of its own. What a file printed last stays in RESULTS.md, with its own date and machine,
 until that file is run again; a file that fails keeps its earlier results too, and the exit status is 1.
@@ -53,12 +54,15 @@ def read_results(lines: Iterable[str]) -> list[dict[str, Any]]:
     return results
 
 
-def run(path: Path) -> dict[str, Any] | None:
-    """Run one benchmark, echoing what it prints, and return what is filed; None when it failed."""
-    say(f"--- {path.stem}")
+def run(path: Path, part: str = "") -> dict[str, Any] | None:
+    """Run one benchmark or a part of it, echoing what it prints, and return what is filed; None when it failed."""
+    name = f"{path.stem}/{part}" if part else path.stem
+    say(f"--- {name}")
     start = time.perf_counter()
     lines = []
-    with subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
+    with subprocess.Popen(
+        [sys.executable, str(path), *([part] if part else [])], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
@@ -66,10 +70,10 @@ def run(path: Path) -> dict[str, Any] | None:
     results = read_results(lines)
     if process.returncode or not results:
         why = f"exit status {process.returncode}" if process.returncode else "no result was printed"
-        say(f"{path.stem}: failed ({why}); its earlier results stay")
+        say(f"{name}: failed ({why}); its earlier results stay")
         return None
     seconds = round(time.perf_counter() - start, 1)
-    return {"benchmark": path.stem, "seconds": seconds, "environment": environment(), "results": results}
+    return {"benchmark": name, "seconds": seconds, "environment": environment(), "results": results}
 
 
 def number(value: float | None) -> str:
@@ -123,10 +127,35 @@ def page(filed: Iterable[dict[str, Any]]) -> str:
     return "\n\n".join(["\n".join(head), *map(section, filed)]) + "\n"
 
 
+def file(filed: dict[str, Any], store: Path) -> None:
+    """Keep results in place of those that they replace: a whole benchmark its parts, a part the cases it measured."""
+    name = filed["benchmark"]
+    whole, _, part = name.partition("/")
+    if part:
+        rest = store / f"{whole}.json"
+        cases = {row["case"] for row in filed["results"]}
+        if rest.exists():
+            earlier = json.loads(rest.read_text(encoding="utf-8"))
+            earlier["results"] = [row for row in earlier["results"] if row["case"] not in cases]
+            if earlier["results"]:
+                write(rest, earlier)
+            else:
+                rest.unlink()
+    else:
+        for path in store.glob(f"{whole}.*.json"):
+            path.unlink()
+    write(store / f"{name.replace('/', '.')}.json", filed)
+
+
+def write(path: Path, filed: dict[str, Any]) -> None:
+    """Write what is kept of a benchmark."""
+    path.write_text(json.dumps(filed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def main(names: list[str], folder: Path = FOLDER) -> int:
     """Run the named benchmarks (none named: all that need no accelerator) and write the page."""
     files = benchmark_files(folder)
-    for name in names:
+    for name in (given.partition("/")[0] for given in names):
         if name not in files:
             from thalweg.errors import unknown_name  # imports torch, which the other ways through here can do without
 
@@ -137,11 +166,12 @@ def main(names: list[str], folder: Path = FOLDER) -> int:
     chosen = names or [name for name, path in files.items() if not only_by_name(path)]
     failed = []
     for name in chosen:
-        filed = run(files[name])
+        whole, _, part = name.partition("/")
+        filed = run(files[whole], part)
         if filed is None:
             failed.append(name)
             continue
-        (store / f"{name}.json").write_text(json.dumps(filed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        file(filed, store)
         kept = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(store.glob("*.json"))]
         (folder / "RESULTS.md").write_text(page(kept), encoding="utf-8")
     say(f"filed: {len(chosen) - len(failed)} of {len(chosen)}" + (f"; failed: {', '.join(failed)}" if failed else ""))

@@ -164,6 +164,35 @@ def test_one_benchmark_is_run_by_its_name(folder: Path) -> None:
     assert "run_all: unknown benchmark 'frist'. Did you mean 'first'?" in unknown.stderr
 
 
+PARTED = """
+import json, sys
+for mark in sys.argv[1:] or ("one", "two"):
+    print(json.dumps(dict(case=f"case {mark}", ours=float(len(sys.argv)), peer=2.0, peer_name="peer", unit="s",
+                          ratio=0.5, target=None, holds=None, floor=None)))
+"""
+
+
+def test_a_part_takes_the_place_of_its_cases_and_the_whole_that_of_its_parts(folder: Path) -> None:
+    (folder / "first.py").write_text(PARTED, encoding="utf-8")
+
+    def filed() -> dict[str, list[tuple[str, float]]]:
+        found = {}
+        for path in (folder / "results").glob("first*.json"):
+            rows = json.loads(path.read_text(encoding="utf-8"))["results"]
+            found[path.stem] = [(row["case"], row["ours"]) for row in rows]
+        return found
+
+    assert run_all(folder, "first").returncode == 0
+    assert filed() == {"first": [("case one", 1.0), ("case two", 1.0)]}
+    assert run_all(folder, "first/two").returncode == 0
+    assert filed() == {"first": [("case one", 1.0)], "first.two": [("case two", 2.0)]}
+    assert "## first/two" in (folder / "RESULTS.md").read_text(encoding="utf-8")
+    assert run_all(folder, "first/one").returncode == 0
+    assert filed() == {"first.one": [("case one", 2.0)], "first.two": [("case two", 2.0)]}
+    assert run_all(folder, "first").returncode == 0
+    assert filed() == {"first": [("case one", 1.0), ("case two", 1.0)]}
+
+
 def test_every_benchmark_is_found() -> None:
     sys.path.insert(0, str(FOLDER))
     try:
