@@ -61,6 +61,12 @@ def write(path: Path, rows: int) -> None:
                     rate = (start + len(here)) / (time.perf_counter() - began)
                     print(f"written {start + len(here):,} of {rows:,} rows, {rate:,.0f} rows/s", flush=True)
         part.rename(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OSError(
+            f"hundred_million: {part} could not be written to its end ({error.strerror}), and was removed; give a "
+            "folder with more room, or fewer rows."
+        ) from error
     except BaseException:
         part.unlink(missing_ok=True)
         raise

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from thalweg.data import StreamDataset, StreamSource, stream
 from thalweg.data.streams.ahead import Ahead
+from thalweg.data.streams.order import Order
 
 ROWS = 3001
 HERE = Path(__file__).resolve().parent
@@ -216,10 +217,8 @@ def test_torchrun_says_the_rank(path: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("shuffle", [False, "block"])
-def test_rows_that_come_slowly_are_asked_for_ahead(tmp_path: Path, shuffle: Any) -> None:
-    np.save(tmp_path / "rows.npy", np.zeros((30_000, 4), np.float32))
-    source = stream(str(tmp_path / "rows.npy"), shuffle=shuffle, batch_size=500, memory=1 << 20)
-    order = source._order.epoch(0)
+def test_rows_that_come_slowly_are_asked_for_ahead(shuffle: Any) -> None:
+    order = Order(np.arange(0, 30_001, 100), shuffle, seed=0, window=8).epoch(0)
     asked: list[tuple[int, int]] = []
 
     class Reader:
@@ -234,5 +233,30 @@ def test_rows_that_come_slowly_are_asked_for_ahead(tmp_path: Path, shuffle: Any)
         ahead.took(0.0, first, first + 500)
     told = np.concatenate([np.arange(*block) for block in asked])
     assert len(np.unique(told)) == len(told), "nothing is asked for twice"
-    soon = order.rows(4000, 10_000)
-    assert set(soon.tolist()) <= set(told.tolist())
+    assert set(order.rows(2000, 10_000).tolist()) <= set(told.tolist())
+
+
+@pytest.mark.parametrize("shuffle", [False, "block", "full"])
+def test_a_state_stays_below_a_kilobyte_whatever_the_files_are(tmp_path: Path, shuffle: Any) -> None:
+    for number in range(40):
+        np.save(tmp_path / f"{'a-long-name-' * 12}{number:03}.npy", np.zeros((50, 300)))
+    source = stream(str(tmp_path), shuffle=shuffle, seed=2**63 - 1, batch_size=7, target=299)
+    next(source.batches(10**12))
+    state = source.state()
+    assert len(json.dumps(state).encode()) < 1024
+    again = stream(str(tmp_path), shuffle=shuffle, seed=2**63 - 1, batch_size=7, target=299)
+    again.load_state(json.loads(json.dumps(state)))
+    assert (again.epoch, again.batch) == (10**12, 1)
+
+
+def test_two_gloo_processes_read_what_one_would(path: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    run = [*command, str(HERE / "gloo_ranks.py"), path, str(tmp_path)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    whole = [batch[:, 0].tolist() for batch in make(path).batches(3)]
+    for index, rows in enumerate(whole):
+        shares = [json.loads((tmp_path / f"rank{rank}.json").read_text())["batches"][index] for rank in range(2)]
+        assert [rows[0::2], rows[1::2]] == shares
+    said = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
+    assert said[0]["sum"] == said[1]["sum"] == sum(map(sum, whole)), "an all-reduce after every batch kept step"
