@@ -97,7 +97,12 @@ def train(kind: str, stop: int = -1, **options: Any) -> dict[str, Any]:
     from tests.loop.test_resume import StopAt
 
     torch.manual_seed(7)
-    if kind == "tokens":
+    if kind.startswith("stream "):
+        module = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1))
+        learner = tw.Learner(module, "adam", "mse", lr=1e-2, clip_norm=0.5, seed=1, device="cpu")
+        given = tw.data.stream(kind.removeprefix("stream "), target=[5], batch_size=10, seed=4)
+        valid = None
+    elif kind == "tokens":
         module: nn.Module = Words()
         learner = tw.Learner(module, "sgd", "token_cross_entropy", lr=0.5, clip_norm=0.7, seed=1, device="cpu")
         given: Any = tokens()
@@ -153,6 +158,23 @@ def test_two_processes_train_as_one(tmp_path: Path, kind: str, options: dict[str
         assert torch.equal(tensor, second["weights"][name]), f"{name} is the same in both, bit for bit"
     assert first["epochs"] == second["epochs"]
     assert np.array_equal(first["steps"]["loss"], second["steps"]["loss"])
+
+
+def test_a_stream_is_split_by_rank(tmp_path: Path) -> None:
+    """Rows on disk: each process reads every second one of each batch, the last of which is not full."""
+    path = tmp_path / "rows.npy"
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((203, 5)).astype(np.float32)
+    np.save(path, np.concatenate([x, x.sum(1, keepdims=True)], axis=1))
+    alone = train(f"stream {path}", epochs=4)
+    assert len(alone["steps"]["loss"]) == 4 * 21
+    run = tmp_path / "run"
+    first, second = together(tmp_path / "a", 2, lambda rank: train(f"stream {path}", 33, epochs=4, run_dir=run))
+    assert first["steps"]["weight"][:3].tolist() == [10, 10, 10], "of both together"
+    with pytest.warns(UserWarning, match="processes: 1, were 2"):
+        resumed = train(f"stream {path}", epochs=4, resume=run)
+    assert_close(alone, resumed)
+    assert_close(alone, together(tmp_path / "b", 2, lambda rank: train(f"stream {path}", epochs=4))[0])
 
 
 def test_early_stopping_and_the_best_weights_are_the_same_in_both(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from thalweg.engine.kernels import Kernel, kernel_of
 from thalweg.engine.memory_layout import is_dense
 from thalweg.engine.reference import ReferenceEngine
 from thalweg.engine.rounding import Rounder
+from thalweg.engine.sharded import is_sharded
 from thalweg.optim import Hyper, Rule, State, Wrapper
 
 __all__ = ["NativeEngine"]
@@ -22,6 +23,7 @@ __all__ = ["NativeEngine"]
 _DEVICES = ("cpu", "cuda", "mps")
 _FUSED_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _STRIDED = {torch.strided}
+_SHARDED = ("Adam", "AdamW")  # whose fused kernels take sharded parameters (torch 2.13)
 _PLAIN = {float, int, bool, str, type(None)}  # asked first: isinstance with Tensor is slow
 _PLAIN_WITH_LISTS = {*_PLAIN, list, tuple}  # the parameters, and betas
 _FOR_EACH_DTYPES = (torch.float32, torch.float64)
@@ -118,6 +120,8 @@ class NativeEngine(Engine):
             if param.dtype is not first.dtype or param.device != first.device:
                 return None
             if kernel.fused and not (is_dense(param) and _matches(param, state, wrapped)):
+                return None
+            if is_sharded(param) and inner.torch_class not in _SHARDED:
                 return None
         names = [name for name in states[0] if name not in wrapped]
         if any(name not in state for state in states for name in names):

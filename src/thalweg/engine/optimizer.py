@@ -16,6 +16,7 @@ from thalweg.engine.clip import clip_coefficient, clipped_by_value
 from thalweg.engine.loading import group_from, refuse_layout, state_from
 from thalweg.engine.reference import real, widened
 from thalweg.engine.rounding import Rounder
+from thalweg.engine.sharded import check_sharded
 from thalweg.engine.slot import Slot
 from thalweg.engine.state_dtype import checked_state_dtype, lowered
 from thalweg.errors import check_number
@@ -157,6 +158,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             rule = self.rule.with_hyper(group)
             for index, param in enumerate(group["params"]):
                 rule.check_param(param, self._name(group, index), group)
+                check_sharded(rule, param)
                 if self.rounder is not None and param.dtype is torch.float16:
                     raise ValueError(
                         f"{who}: stochastic_rounding is for bfloat16, and {self._name(group, index)} is float16; "

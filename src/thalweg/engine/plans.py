@@ -17,6 +17,7 @@ from thalweg.engine.c_tensors import tensor_source
 from thalweg.engine.cuda_bucket import CudaPlan, load_cuda_kernel
 from thalweg.engine.cuda_elements import cuda_source
 from thalweg.engine.memory_layout import is_dense
+from thalweg.engine.sharded import is_sharded
 from thalweg.engine.trace import Untraceable, is_moving, trace
 from thalweg.optim import Hyper, Rule, State
 
@@ -52,6 +53,8 @@ def signature(rule: Rule, param: Tensor, state: State, hyper: Hyper) -> tuple[st
     if param.device.type not in ("cpu", "cuda") or real_dtype(param) not in _DTYPES:
         return "", 1
     if param.layout is not torch.strided or (param.device.type == "cuda" and rule.scope == "tensor"):
+        return "", 1
+    if is_sharded(param):
         return "", 1
     if any(isinstance(value, Tensor) and value.device.type != "cpu" for value in hyper.values()):
         return "", 1

@@ -13,6 +13,7 @@ from torch.utils.data.distributed import DistributedSampler
 from thalweg.data import LoaderSource, Source
 from thalweg.data.ranked import RankSource
 from thalweg.data.streams import StreamSource
+from thalweg.engine.sharded import is_sharded
 from thalweg.loop import Hook, Processes, Settings
 from thalweg.loop.hooks import replaces_step
 
@@ -37,7 +38,7 @@ def share_out(
 
     Raises:
         ValueError: a batch has fewer rows than there are processes, validation has fewer, the step is replaced by a
-            hook, or the rule cannot work on sharded parameters.
+            hook, or the parameters are sharded.
     """
     for hook in hooks:
         if replaces_step(hook):
@@ -45,6 +46,12 @@ def share_out(
                 f"fit: {type(hook).__name__} replaces the step, in which the processes exchange gradients; wrap the "
                 "model in DistributedDataParallel in a loop of your own, or train in one process."
             )
+    if any(is_sharded(param) for param in learner.module.parameters()):
+        raise ValueError(
+            "fit: the parameters are sharded (fully_shard), and fit exchanges the gradients of whole ones; take rule, "
+            "schedule and loss in a loop of your own, where rule.optimizer(model.parameters()) updates shards, or leave "
+            "the model whole."
+        )
     if isinstance(learner.optimizer, torch.optim.LBFGS):
         raise ValueError(
             "fit: LBFGS evaluates the loss several times within a step, which the processes would have to do together; "

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.distributed as distributed
 from torch import Tensor
+
+from thalweg.engine.sharded import check_sharded as check_parameter
 
 __all__ = ["Processes", "check_sharded", "is_first", "shared"]
 
@@ -131,23 +132,12 @@ class Processes:
 
 
 def check_sharded(optimizer: torch.optim.Optimizer) -> None:
-    """Raise where a rule that needs whole tensors is to update sharded ones (FSDP2's ``fully_shard``).
-
-    Rules that treat elements one by one work on each process's part; a rule that looks at rows, columns or the matrix
-    would take its part for the whole.
+    """Raise where a rule of ours that needs whole tensors is to update parameters that were sharded after it was made.
 
     Raises:
         ValueError: naming the rule.
     """
-    sharded = sys.modules.get("torch.distributed.tensor")  # where nothing is sharded, it has not been imported
     rule = getattr(optimizer, "rule", None)
-    if sharded is None or rule is None or rule.scope == "element":
-        return
-    for group in optimizer.param_groups:
+    for group in optimizer.param_groups if rule is not None else ():
         for param in group["params"]:
-            if isinstance(param, sharded.DTensor):
-                raise ValueError(
-                    f"{type(rule).__name__}: looks at a whole {rule.scope} of weights, but a parameter of shape "
-                    f"{tuple(param.shape)} is sharded over {param.device_mesh.size()} processes; choose a rule that "
-                    "treats elements one by one (AdamW, SGD, Lion), or do not shard."
-                )
+            check_parameter(rule, param)

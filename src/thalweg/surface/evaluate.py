@@ -139,7 +139,7 @@ def _spread(
     mine = None
     if len(own):
         mine = _evaluate(who, land, cut, coordinates[own], batches, batch_norm, None, progress)
-    found = [each for each in processes.gather(mine) if each is not None]
+    found: list[Evaluated] = [each for each in processes.gather(mine) if each is not None]
     values = np.concatenate([each.values for each in found], axis=-1)
     return replace(found[0], values=values, seconds=max(each.seconds for each in found))
 
