@@ -15,6 +15,7 @@ from thalweg.draw.lines import lines
 from thalweg.draw.loss_curve import loss_curve, spans_decades
 from thalweg.draw.rates import rates
 from thalweg.draw.schedule import schedule
+from thalweg.draw.section import section
 from thalweg.draw.spectrum import spectrum
 from thalweg.draw.surface3d import plane_and_surface, surface3d
 from thalweg.draw.table import Table, batch_table
@@ -39,6 +40,7 @@ __all__ = [
     "plane_and_surface",
     "rates",
     "schedule",
+    "section",
     "spans_decades",
     "spectrum",
     "surface3d",

@@ -9,6 +9,7 @@ from .landscape import Landscape, Trained, landscape
 from .line import Line, interpolation, line, random_line
 from .plane import Plane, plane
 from .recorder import PathRecorder
+from .section import Section, section
 from .trajectory import trajectory
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Line",
     "PathRecorder",
     "Plane",
+    "Section",
     "Trained",
     "curvature",
     "eigenpairs",
@@ -32,5 +34,6 @@ __all__ = [
     "plane",
     "random_direction",
     "random_line",
+    "section",
     "trajectory",
 ]

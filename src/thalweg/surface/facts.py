@@ -12,7 +12,8 @@ class Facts:
     """How the values of a surface were computed.
 
     Attributes:
-        way: ``"stacked"``, ``"stacked, features before rows"`` or ``"one at a time"``.
+        way: ``"stacked"``, ``"stacked, features before rows"``, ``"stacked, one kernel for all layers"`` or
+            ``"one at a time"``.
         reason: why the points were not stacked, or an empty string.
         rows: rows of data behind every value.
         evaluations: points that were computed.

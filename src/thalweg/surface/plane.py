@@ -27,7 +27,7 @@ from .weights import weights_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Plane", "computed_plane", "plane"]
+__all__ = ["Plane", "computed_plane", "plane", "spanned"]
 
 Array = NDArray[np.float64]
 
@@ -226,6 +226,41 @@ def plane(
            [1. , 0.5, 1. ]])
     """
     who = "surface.plane"
+    land, cut, labels, grid = spanned(
+        who, of, data, center, d1, d2, scale=scale, points=points, alphas=alphas, betas=betas, normalize=normalize,
+        orthogonal=orthogonal, seed=seed,
+    )  # fmt: skip
+    return computed_plane(
+        who,
+        land,
+        cut,
+        grid,
+        title="loss over a plane",
+        labels=labels,
+        adaptive=adaptive,
+        batch_norm=batch_norm,
+        resume=resume,
+        progress=progress,
+    )
+
+
+def spanned(
+    who: str,
+    of: Trained,
+    data: Any,
+    center: Any,
+    d1: Any,
+    d2: Any,
+    *,
+    scale: float | Sequence[float] = 1.0,
+    points: int | tuple[int, int] = 25,
+    alphas: ArrayLike | None = None,
+    betas: ArrayLike | None = None,
+    normalize: str = "filter",
+    orthogonal: bool = False,
+    seed: int = 0,
+) -> tuple[Landscape, Cut, tuple[str, str], tuple[Array, Array]]:
+    """Return the landscape, the plane in it, what its directions are, and its grid; arguments as :func:`plane`."""
     land = landscape(who, of, data)
     middle, held = (land.params, {}) if center is None else weights_of(who, "center", center, land.params)
     buffers = {
@@ -245,19 +280,7 @@ def plane(
         coordinates_of(who, "alphas", counts[0], alphas, -1.0, 1.0, scales[0]),
         coordinates_of(who, "betas", counts[1], betas, -1.0, 1.0, scales[1]),
     )
-    cut = Cut(middle, directions, buffers)
-    return computed_plane(
-        who,
-        land,
-        cut,
-        grid,
-        title="loss over a plane",
-        labels=labels,
-        adaptive=adaptive,
-        batch_norm=batch_norm,
-        resume=resume,
-        progress=progress,
-    )
+    return land, Cut(middle, directions, buffers), labels, grid
 
 
 def computed_plane(
