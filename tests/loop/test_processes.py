@@ -169,7 +169,7 @@ def test_a_stream_is_split_by_rank(tmp_path: Path) -> None:
     alone = train(f"stream {path}", epochs=4)
     assert len(alone["steps"]["loss"]) == 4 * 21
     run = tmp_path / "run"
-    first, second = together(tmp_path / "a", 2, lambda rank: train(f"stream {path}", 33, epochs=4, run_dir=run))
+    first, _ = together(tmp_path / "a", 2, lambda rank: train(f"stream {path}", 33, epochs=4, run_dir=run))
     assert first["steps"]["weight"][:3].tolist() == [10, 10, 10], "of both together"
     with pytest.warns(UserWarning, match="processes: 1, were 2"):
         resumed = train(f"stream {path}", epochs=4, resume=run)

@@ -49,8 +49,8 @@ def share_out(
     if any(is_sharded(param) for param in learner.module.parameters()):
         raise ValueError(
             "fit: the parameters are sharded (fully_shard), and fit exchanges the gradients of whole ones; take rule, "
-            "schedule and loss in a loop of your own, where rule.optimizer(model.parameters()) updates shards, or leave "
-            "the model whole."
+            "schedule and loss in a loop of your own, where rule.optimizer(model.parameters()) updates shards, or "
+            "leave the model whole."
         )
     if isinstance(learner.optimizer, torch.optim.LBFGS):
         raise ValueError(

@@ -137,7 +137,9 @@ def check_sharded(optimizer: torch.optim.Optimizer) -> None:
     Raises:
         ValueError: naming the rule.
     """
-    rule = getattr(optimizer, "rule", None)
-    for group in optimizer.param_groups if rule is not None else ():
+    rule: Any = getattr(optimizer, "rule", None)
+    if rule is None:
+        return
+    for group in optimizer.param_groups:
         for param in group["params"]:
             check_parameter(rule, param)
