@@ -1,19 +1,21 @@
 """What needs a GPU, in one call of under nine minutes: `python benchmarks/gpu.py [part ...]`.
 
 Optimizer steps: clip + AdamW on a billion float32 parameters beside a copy of the same run and torch's own sequence;
-rules that torch only has as for-each operators; a thousand small tensors, host included.
+rules that torch only has as for-each operators; a thousand small tensors, host included. A loss surface of a convnet
+beside loss-landscapes.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import thalweg as tw
-from _record import compare, emit, fastest, measure, say
+from _record import compare, emit, fastest, figure, measure, say
 
 NEEDS_ACCELERATOR = True
 
@@ -110,21 +112,52 @@ def small() -> None:
     emit(compare(case, times, ours="ours", peer=best, target=0.5, unit="ms"))
 
 
+def plane(device: str = "cuda", points: int = 51, images: int = 10_000) -> None:
+    """A plane of a CIFAR-sized convnet; the peer once, because it takes minutes."""
+    import loss_landscapes
+    from loss_landscapes.metrics import Loss
+
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4096, 10),
+    ).to(device)  # fmt: skip
+    shown = torch.randn(images, 3, 32, 32, device=device), torch.randint(0, 10, (images,), device=device)
+    learner = tw.compile(model, optimizer="sgd", lr=0.1, loss="cross_entropy", device=device)
+    metric = Loss(nn.CrossEntropyLoss(), *shown)
+
+    def theirs(count: int) -> None:
+        loss_landscapes.random_plane(model, metric, 1, count, "filter", deepcopy_model=True)
+
+    contestants: dict[str, Callable[[int], object]] = {
+        "ours": lambda count: tw.surface.plane(learner, shown, points=count, progress=False),
+        "loss-landscapes": theirs,
+    }
+    taken: dict[str, float] = {}
+    for name, draw in contestants.items():
+        draw(2)
+        start = time.perf_counter()
+        draw(points)
+        taken[name] = time.perf_counter() - start
+    case = f"{points}×{points} plane, convnet on {images:,} images of 3×32×32 (one run of each)"
+    emit(figure(case, taken["ours"], taken["loss-landscapes"], peer_name="loss-landscapes", unit="s", target=0.05))
+
+
 #: Further parts are added here; each runs alone and frees what it used.
-PARTS: dict[str, Callable[[], None]] = {"billion": billion, "rules": rules, "small": small}
+PARTS: dict[str, Callable[[], None]] = {"billion": billion, "rules": rules, "small": small, "plane": plane}
 
 
 def main(names: list[str]) -> int:
     """Run the named parts, or all of them."""
-    if not torch.cuda.is_available():
-        say("gpu: there is no CUDA device here")
-        return 2
     for name in names:
         if name not in PARTS:
             from thalweg.errors import unknown_name
 
             say(str(unknown_name("gpu", "part", name, PARTS)))
             return 2
+    if not torch.cuda.is_available():
+        say("gpu: torch finds no CUDA device here, and every part needs one; nothing was run.")
+        return 2
     for name in names or PARTS:
         PARTS[name]()
     return 0

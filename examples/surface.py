@@ -68,6 +68,11 @@ show(picture, "bowl")
 # Along the line, from (−1, 1) to (1, −1), every point (t, −t) has the height z = 2t²: the profile of the cut.
 
 # %%
+upright = tw.surface.section(bowl, row, None, e1, e2, start=(-1, 1), end=(1, -1), points=41)
+assert np.allclose(upright.profile.values, 2 * upright.coordinates[:, 0] ** 2)
+show(upright.plot(), "section")
+
+# %%
 cut = tw.surface.line(bowl, row, torch.tensor([0.0, 0.0]), direction=torch.tensor([1.0, -1.0]), points=101)
 assert np.allclose(cut.values, 2 * cut.alphas**2)
 show(cut.plot(), "profile")
