@@ -60,7 +60,7 @@ class ArrowPart(Part):
         """Say that the units are views of a mapped file, so that blocks need not be whole units."""
         self.is_seekable = self.is_mapped = True
         self.units = None
-        self.block_bytes = 512 << 10
+        self.block_bytes = 256 << 10
 
     @abstractmethod
     def batches(self, unit: int, opened: Any) -> Iterator[Any]:

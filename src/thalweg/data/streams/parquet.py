@@ -13,7 +13,7 @@ from .arrow_part import ArrowPart, damaged
 from .columns import Chosen, Columns
 from .files import File
 from .gathering import GatheringReader
-from .plain_pages import PlainPages
+from .plain_pages import Located, PlainPages
 from .table import PartReader
 
 __all__ = ["ParquetPart", "parquet_schema"]
@@ -61,6 +61,7 @@ class ParquetPart(ArrowPart):
         import pyarrow as pa
 
         super().__init__(file, chosen, condition)
+        self._located: dict[int, Located | None] = {}
         self.schema = parquet_schema(file)
         try:
             opened = self.opened()
@@ -83,7 +84,9 @@ class ParquetPart(ArrowPart):
     def opened(self) -> _Opened:
         (fragment,) = _dataset(self.file).get_fragments()
         plain = self.file.is_local and self.condition is None
-        return _Opened(fragment, PlainPages(self.file, fragment.metadata, self.chosen.names) if plain else None)
+        if not plain:
+            return _Opened(fragment, None)
+        return _Opened(fragment, PlainPages(self.file, fragment.metadata, self.chosen.names, self._located))
 
     def batches(self, unit: int, opened: _Opened) -> Iterator[Any]:
         if opened.pages is not None and self.plain[unit]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .files import File
 from .thrift import read_struct
 
-__all__ = ["PlainPages"]
+__all__ = ["Located", "PlainPages"]
 
 _TYPES = {"FLOAT": ("float32", 4), "DOUBLE": ("float64", 8), "INT32": ("int32", 4), "INT64": ("int64", 8)}
 _DATA, _DATA_V2 = 0, 3  # PageType
@@ -23,8 +23,11 @@ _HEADER = 256  # bytes that most page headers fit into
 _LONGEST_HEADER = 1 << 16
 _THREADS = 4  # that decompress, at most; each column is one piece of work
 
-Page = tuple[Any, int]
-"""Where the values lie (something with the buffer interface), and how many they are."""
+Page = tuple[memoryview, int, int]
+"""The bytes of the values, how many values they are, and at which byte of the file they begin (uncompressed)."""
+
+Located = tuple[list[int], list[list[int]]]
+"""The rows of every page of a row group, and for every column at which byte the values of each page begin."""
 
 
 class PlainPages:
@@ -38,16 +41,18 @@ class PlainPages:
         file: a local file.
         metadata: its ``pyarrow.parquet`` metadata.
         names: the columns wanted.
+        located: row group → where its pages are, kept from one reader to the next.
 
     Source: Apache Parquet format 2.10, *parquet.thrift* (PageHeader, DataPageHeader, DataPageHeaderV2) and *Encodings*,
     section "Plain".
     """
 
-    def __init__(self, file: File, metadata: Any, names: list[str]) -> None:
+    def __init__(self, file: File, metadata: Any, names: list[str], located: dict[int, Located | None]) -> None:
         with file.open() as opened:
             self._data = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
         self._metadata = metadata
         self._names = names
+        self._located = located
         schema = metadata.schema
         self._places = {schema.column(index).path: index for index in range(len(schema))}
 
@@ -88,7 +93,7 @@ class PlainPages:
             if pages is None:
                 return None
             kind = pa.type_for_alias(self._kind(unit, name)[0])
-            arrays = [pa.Array.from_buffers(kind, count, [None, pa.py_buffer(data)]) for data, count in pages]
+            arrays = [pa.Array.from_buffers(kind, count, [None, pa.py_buffer(data)]) for data, count, _ in pages]
             columns.append(pa.chunked_array(arrays, kind))
         return pa.table(columns, names=self._names)
 
@@ -100,16 +105,29 @@ class PlainPages:
         Raises:
             OSError: a page is damaged.
         """
-        columns, sizes = [], None
+        if unit not in self._located:
+            self._located[unit] = self._locate(unit)
+        found = self._located[unit]
+        if found is None:
+            return None
+        counts, places = found
+        kinds = [np.dtype(self._kind(unit, name)[0]) for name in self._names]
+        pieces = [
+            [np.frombuffer(self._data, kind, count, own[page]) for kind, own in zip(kinds, places, strict=True)]
+            for page, count in enumerate(counts)
+        ]
+        return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64), pieces
+
+    def _locate(self, unit: int) -> Located | None:
+        places, sizes = [], None
         for name in self._names:
             pages = self._pages(unit, self._places[name])
-            counts = None if pages is None else [count for _, count in pages]
-            if pages is None or (sizes is not None and counts != sizes):
+            counts = None if pages is None else [count for _, count, _ in pages]
+            if pages is None or counts is None or (sizes is not None and counts != sizes):
                 return None
-            sizes, kind = counts, np.dtype(self._kind(unit, name)[0])
-            columns.append([np.frombuffer(data, kind, count) for data, count in pages])
-        starts = np.concatenate([[0], np.cumsum(sizes or [])[:-1]]).astype(np.int64)
-        return starts, [list(piece) for piece in zip(*columns, strict=True)]
+            sizes = counts
+            places.append([place for _, _, place in pages])
+        return sizes or [], places
 
     def _kind(self, unit: int, name: str) -> tuple[str, int]:
         return _TYPES[self._metadata.row_group(unit).column(self._places[name]).physical_type]
@@ -141,7 +159,7 @@ class PlainPages:
             data, skipped, count = page
             if not 0 < count <= left or len(data) < skipped + count * width:
                 raise OSError(f"column {path!r} has a page of {count} values in {len(data)} bytes")
-            pages.append((data[skipped : skipped + count * width], count))
+            pages.append((data[skipped : skipped + count * width], count, body + skipped))
             left -= count
         return pages
 
