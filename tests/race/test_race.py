@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import thalweg as tw
 from tests.race.problems import Residual, classes, furthest, mlp, rows
-from thalweg.race import Candidate, Halving
+from thalweg.race import Candidate, Halving, runner
 from thalweg.race.leaderboard import standings
 from thalweg.race.paired import paired_p
 from thalweg.race.runner import Member, Runner
@@ -167,6 +167,7 @@ def test_out_of_memory_takes_smaller_chunks(monkeypatch: pytest.MonkeyPatch) -> 
         return advance(self, batch, moment)
 
     monkeypatch.setattr(Stack, "_one", scarce)
+    monkeypatch.setattr(runner, "teams", list)  # each stack by itself
     found = run(stacking="always", step="eager")
     assert "memory did not suffice for 6 members at once: chunks of 3" in found.notes
     for a, b in zip(whole.members, found.members, strict=True):

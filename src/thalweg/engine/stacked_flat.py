@@ -13,9 +13,9 @@ from .stacked_objective import clip_factors
 from .stacked_rule import StackedRule
 from .stacked_step import Members, Moment, limited
 
-__all__ = ["FlatUpdate"]
+__all__ = ["SMALL", "FlatUpdate"]
 
-_MOST = 1 << 20  # elements of all members; beyond them an operation takes longer than to start it
+SMALL = 1 << 20  #: Elements of all members; beyond them an operation takes longer than to start it.
 
 
 class FlatUpdate:
@@ -56,7 +56,7 @@ class FlatUpdate:
         """Whether it computes what the update parameter by parameter does, and is likely to be faster."""
         if not rule.broadcasts or len(members.params) < 2:
             return False
-        if sum(param.numel() for param in members.params.values()) > _MOST:
+        if sum(param.numel() for param in members.params.values()) > SMALL:
             return False
         kinds = {(param.dtype, param.device) for param in members.params.values()}
         same = all(

@@ -12,6 +12,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from ..data import split
+from ..engine.stacked_flat import SMALL
+from ..engine.stacked_forward import ChainForward, stacked_forward
+from ..loop.modes import train_mode
 from .alone import Alone
 from .candidate import Candidate
 from .entry import Entry
@@ -29,6 +33,7 @@ _FEW = 4  # members that are tried first
 _CLEARLY = 0.9  # of the time alone is what a stack may take to be taken
 _LONG = 400  # updates of a training from which on every way is tried at full size
 WORTH = 50  #: Updates of a training below which nothing is measured.
+_SHORT = 2000  # updates of a training below which a small chain of layers is stacked without being measured
 _MANY = 512  # parameters of a member from which one kernel call for it may be faster than its part of a stacked update
 #: Seconds that the rest of a lane must take eagerly for ``"auto"`` to compile: about twice what compiling takes with a
 #: cold cache, so that it has paid before half of the lane is over (benchmarks/race.py prints what it measures).
@@ -103,7 +108,8 @@ def _lanes_of_kind(
     most = _most(entry, candidates[0])
     size = min(len(candidates), most)
     update = "stacked"
-    if total >= WORTH:
+    known = choice.stacking == "auto" and choice.stepping != "compiled" and len(candidates) > 1
+    if total >= WORTH and not (known and total < _SHORT and _is_small_chain(entry, len(candidates))):
         must = choice.stacking == "always" or choice.stepping == "compiled"
         size, update, seconds, single = _measured(entry, candidates, numbers, total, size, must)
         choice.seconds[key] = min(seconds, single)
@@ -123,6 +129,15 @@ def _lanes_of_kind(
         f"{stack.forward.name}{chunks}; update {'of all at once' if update == 'stacked' else 'member by member'}"
     )
     return found
+
+
+def _is_small_chain(entry: Entry, count: int) -> bool:
+    """Whether members are so small, and of such layers, that a stack of them is several times faster anywhere."""
+    size = count * sum(param.numel() for param in entry.module.parameters())
+    train_mode(entry.module)
+    return size <= SMALL and isinstance(
+        stacked_forward(entry.module, split(entry.source.first()), entry.layers), ChainForward
+    )
 
 
 def _refusal(entry: Entry) -> str:

@@ -19,6 +19,7 @@ from .halving import Rung
 from .lane import Lane
 from .stack import Stack, out_of_memory
 from .structure import structure
+from .team import Team, teams
 
 __all__ = ["Member", "Runner"]
 
@@ -110,8 +111,10 @@ class Runner:
         """Run to the end, or until the deadline or a request to stop."""
         while self.rung < len(self.plan) and not self.stopped:
             rung = self.plan[self.rung]
-            for lane in list(self.lanes):
-                self._to(lane, rung.step)
+            for lane in self.lanes:
+                self._prepare(lane, rung.step)
+            for together in teams(self.lanes):
+                self._to(together, rung.step)
                 if self.stopped:
                     break
             self.meet(self)
@@ -124,12 +127,15 @@ class Runner:
                 self.weights[number] = lane.weights(row)
         self.meet(self)
 
-    def _to(self, lane: Lane, target: int) -> None:
-        """Advance a lane to *target* updates, validating at the marks."""
+    def _prepare(self, lane: Lane, target: int) -> None:
+        """Have a lane's step compiled where that pays for the updates up to *target*."""
         if lane.step < target and len(lane):
             seconds = self.choice.seconds.get((structure(lane.candidates[0].rule), lane.candidates[0].order is None))
             compile_where_it_pays(lane, target - lane.step, self.choice, seconds)
-        queue = [lane]
+
+    def _to(self, lane: Lane | Team, target: int) -> None:
+        """Advance a lane, or some together, to *target* updates, validating at the marks."""
+        queue: list[Lane | Team] = [lane]
         while queue:
             here = queue[0]
             if not len(here) or here.step >= target:
@@ -139,6 +145,9 @@ class Runner:
             try:
                 self._block(here, min(BLOCK, mark - here.step))
             except (RuntimeError, MemoryError) as error:
+                if isinstance(here, Team) and out_of_memory(error):
+                    queue[:1] = here.stacks
+                    continue
                 if not (isinstance(here, Stack) and len(here) > 1 and out_of_memory(error)):
                     raise
                 queue[:1] = self._split(here)
@@ -162,7 +171,7 @@ class Runner:
         self.choice.note(f"memory did not suffice for {len(stack)} members at once: chunks of {len(halves[0])}")
         return [*halves]
 
-    def _block(self, lane: Lane, count: int) -> None:
+    def _block(self, lane: Lane | Team, count: int) -> None:
         losses = lane.advance(count)
         finite = np.isfinite(losses)
         gone = []
@@ -179,7 +188,7 @@ class Runner:
                 gone.append(row)
         self._leave(lane, gone, "diverged")
 
-    def _leave(self, lane: Lane, rows: Sequence[int], how: str) -> None:
+    def _leave(self, lane: Lane | Team, rows: Sequence[int], how: str) -> None:
         if not rows:
             return
         for row in rows:
@@ -189,7 +198,7 @@ class Runner:
         gone = set(rows)
         lane.keep([row for row in range(len(lane)) if row not in gone])
 
-    def _validate(self, lane: Lane) -> None:
+    def _validate(self, lane: Lane | Team) -> None:
         if self.entry.valid is None:
             return
         scores = lane.scores()

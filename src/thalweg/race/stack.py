@@ -171,7 +171,18 @@ class Stack(Lane):
         if self.update == "each":
             return self._kernels(batch, moment)
         if self.compiled is None and self._is_small:
-            return self._side_by_side(batch, moment)
+            members = self._members
+            grads, mean, after = self.objective.gradients(
+                members.params,
+                members.fixed,
+                members.buffers,
+                split(batch),
+                moment.keys,
+                moment.smoothing,
+                own=moment.own,
+            )
+            self.apply(grads, moment, after)
+            return mean
         mean = eager_step(self.objective, self.rule, self._members, batch, moment)
         if self.compiled is not None:
             self._write_back()
@@ -190,27 +201,35 @@ class Stack(Lane):
         members.buffers.update(after)
         return mean
 
-    def _side_by_side(self, batch: Any, moment: Moment) -> Tensor:
+    @property
+    def held(self) -> Members:
+        """Parameters and buffers of all members; states that are not up to date."""
+        return self._members
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether an update is gradients from shared batches and then :meth:`apply`."""
+        eager = self.compiled is None and self.update == "stacked"
+        return eager and self._is_small and self._orders is None and self._smoothing is None
+
+    def apply(self, grads: Sequence[Tensor | None], moment: Moment, buffers: dict[str, Tensor]) -> None:
+        """Update all parameters side by side from their gradients, and take over the buffers after the pass."""
         if self._each is not None:
             self.members = self.members
         members = self._members
-        grads, mean, after = self.objective.gradients(
-            members.params, members.fixed, members.buffers, split(batch), moment.keys, moment.smoothing, own=moment.own
-        )
         there = [grad for grad in grads if grad is not None]
         with torch.no_grad():
-            if len(there) == len(grads):
+            if len(there) == len(grads) and self._is_small:
                 self._flat = FlatUpdate(self.rule, members, self.hypers.alike()) if self._flat is None else self._flat
                 self._flat.step(there, moment)
             else:  # a parameter that this batch does not meet keeps its state, and its step counter
-                named = {n: g for n, g in zip(members.params, grads, strict=True) if g is not None}
+                named = {name: grad for name, grad in zip(members.params, grads, strict=True) if grad is not None}
                 self.members = members = self.members
                 self._is_small = False
                 params, states = updated(self.rule, members, named, moment)
                 members.params.update(params)
                 members.states.update(states)
-        members.buffers.update(after)
-        return mean
+        members.buffers.update(buffers)
 
     def compile(self) -> None:
         """Have the whole step compiled for the batches to come, or say in :attr:`compile_failure` why it cannot be."""
