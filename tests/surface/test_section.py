@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,6 +67,23 @@ def test_the_profile_equals_independent_evaluation() -> None:
     np.testing.assert_allclose(cut.profile.values, expected, rtol=1e-10)
     assert (tuple(cut.coordinates[0]), tuple(cut.coordinates[-1])) == (start, end)
     assert "the cut from (-0.7, 0.2) to (0.4, 1.1)" in repr(cut)
+
+
+def test_files_and_figures(tmp_path: Path) -> None:
+    learner, data = bowl()
+    cut = tw.surface.section(learner, data, None, E1, E2, start=(-1, 1), end=(1, -0.5), along=9, points=(4, 5))
+    again = tw.surface.Section.load(cut.save(tmp_path / "cut"))
+    np.testing.assert_array_equal(again.profile.values, cut.profile.values)
+    np.testing.assert_array_equal(again.coordinates, cut.coordinates)
+    np.testing.assert_array_equal(again.plane.values, cut.plane.values)
+    assert (again.start, again.end, again.profile.title) == (cut.start, cut.end, cut.profile.title)
+    assert (again.plane.labels, again.plane.facts) == (cut.plane.labels, cut.plane.facts)
+    with pytest.raises(ValueError, match="holds a Section; load it with"):
+        tw.surface.Plane.load(tmp_path / "cut.npz")
+    written = json.loads(cut.write(tmp_path).read_text())
+    drawn = next(trace for trace in written["data"] if trace["type"] == "scatter3d")
+    np.testing.assert_allclose(drawn["z"], cut.profile.values, rtol=1e-6)  # seven digits in a report
+    assert (tmp_path / "figures" / "surface-section-profile.json").exists()
 
 
 @pytest.mark.parametrize(

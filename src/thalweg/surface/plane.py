@@ -2,7 +2,7 @@ r"""The loss over a plane, and the function that draws one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,14 +128,7 @@ class Plane:
 
     def save(self, path: Path | str) -> Path:
         """Write everything to an ``.npz`` file without pickle; return its path."""
-        names = ("alphas", "betas", "values", "computed", "path", "path_values", "path_steps", "shares")
-        plain = {
-            "title": self.title,
-            "labels": list(self.labels),
-            "facts": asdict(self.facts),
-            "tolerance": self.tolerance,
-        }
-        return write_arrays(path, "Plane", {name: getattr(self, name) for name in names}, plain)
+        return write_arrays(path, "Plane", *self.parts())
 
     @classmethod
     def load(cls, path: Path | str) -> Plane:
@@ -144,9 +137,24 @@ class Plane:
         Raises:
             ValueError: the file is not one of these.
         """
-        arrays, plain = read_arrays(path, "Plane")
-        facts = Facts(**plain.pop("facts"))
-        fields: dict[str, Any] = {**arrays, **plain, "labels": tuple(plain["labels"]), "facts": facts}
+        return cls.of_parts(*read_arrays(path, "Plane"))
+
+    def parts(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what a file holds: arrays by name, and plain data."""
+        names = ("alphas", "betas", "values", "computed", "path", "path_values", "path_steps", "shares")
+        plain = {
+            "title": self.title,
+            "labels": list(self.labels),
+            "facts": asdict(self.facts),
+            "tolerance": self.tolerance,
+        }
+        return {name: getattr(self, name) for name in names}, plain
+
+    @classmethod
+    def of_parts(cls, arrays: Mapping[str, Any], plain: Mapping[str, Any]) -> Plane:
+        """Return the plane that :meth:`parts` was taken of."""
+        known = {"labels": tuple(plain["labels"]), "facts": Facts(**plain["facts"])}
+        fields: dict[str, Any] = {**arrays, **plain, **known}
         return cls(**fields)
 
     def _repr_html_(self) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from .landscape import Trained
 from .line import Line
 from .plane import Plane, computed_plane, spanned
 from .settings import batch_statistics, coordinates_of, statistics_said
+from .storing import read_arrays, write_arrays, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,6 +74,37 @@ class Section:
             note=plane.note(),
         )
         return picture
+
+    def figure(self, *, log: bool | None = None) -> dict[str, Any]:
+        """Return the surface with the cut on it as plotly's JSON, for ``figures/NAME.json`` of a run directory."""
+        return replace(self.plane, path=self.coordinates, path_values=self.profile.values).figure(log=log)
+
+    def write(self, run: Path | str, name: str = "surface-section") -> Path:
+        """Add surface and profile to a run's report (made anew by ``thalweg report``); return the first's path."""
+        self.profile.write(run, f"{name}-profile")
+        return write_figure(run, name, self.figure())
+
+    def save(self, path: Path | str) -> Path:
+        """Write everything to an ``.npz`` file without pickle; return its path."""
+        arrays, plain = self.plane.parts()
+        line = self.profile
+        own = {"profile": line.values, "along": line.alphas, "ends": np.asarray([self.start, self.end])}
+        said = {"title": line.title, "xlabel": line.xlabel, "facts": asdict(line.facts)}
+        return write_arrays(path, "Section", {**arrays, **own}, {"plane": plain, "line": said})
+
+    @classmethod
+    def load(cls, path: Path | str) -> Section:
+        """Return what :meth:`save` wrote.
+
+        Raises:
+            ValueError: the file is not one of these.
+        """
+        arrays, plain = read_arrays(path, "Section")
+        values, along, ends = (arrays.pop(name) for name in ("profile", "along", "ends"))
+        said = plain["line"]
+        profile = Line(along, values, said["title"], said["xlabel"], Facts(**said["facts"]))
+        first, last = (tuple(map(float, end)) for end in ends)
+        return cls(Plane.of_parts(arrays, plain["plane"]), profile, (first[0], first[1]), (last[0], last[1]))
 
 
 def section(
