@@ -1,9 +1,11 @@
 """Files on disk as batches: feeding, formats, orders, memory, beside torch's DataLoader and Hugging Face datasets.
 
-`python benchmarks/stream.py [feeding] [formats] [orders] [memory]`; all without arguments, about five minutes on two
-cores. About 2 M rows of 40 float32 columns and a target are written to a temporary folder and read from the page cache.
-Every contestant's batches are summed, so that nobody's are only promised. The SGD pass is least squares by hand, batch
-4096, with torch's autograd. The floor is the bytes of the rows over the rate at which the file is read in this run.
+`python benchmarks/stream.py [feeding] [formats] [orders] [seek] [memory]`; all without arguments, about five minutes on
+two cores. About 2 M rows of 40 float32 columns and a target are written to a temporary folder and read from the page
+cache. Every contestant's batches are summed, so that nobody's are only promised. The SGD pass is least squares by hand,
+batch 4096, with torch's autograd; beside it stands `tw.linear.LeastSquares("sgd")`, whose kernel reads `.npy` where it
+lies and is so much faster that files which must be decoded fall further behind. The floor is the bytes of the rows over
+the rate at which the file is read in this run.
 """
 
 from __future__ import annotations
@@ -80,6 +82,11 @@ def sgd(batches: Iterable[Any]) -> torch.Tensor:
         with torch.no_grad():
             weight.sub_(gradient, alpha=0.05)
     return weight.detach()
+
+
+def fit(stream: Any) -> Any:
+    """One pass of SGD by the estimator, whose kernel takes the rows from where they lie."""
+    return tw.linear.LeastSquares("sgd", epochs=1).fit_stream(stream)
 
 
 def read_rate(path: Path) -> float:
@@ -163,10 +170,20 @@ def run_formats(folder: Path) -> None:
         },
         repeats=5,
     )
+    fits = measure(
+        {
+            "npy": lambda: fit(source(path)),
+            "none": lambda: fit(source(files["none"])),
+            "zstd": lambda: fit(source(files["zstd"])),
+        },
+        repeats=5,
+    )
     for name, least in (("none", 0.6), ("zstd", 0.35)):
         floor = files[name].stat().st_size / read_rate(files[name])
-        case = f"SGD, one pass, Parquet ({'uncompressed' if name == 'none' else name})"
-        emit(compare(case, times, ours=name, peer="npy", peer_name="our .npy", target=1 / least, floor=floor))
+        kind = "uncompressed" if name == "none" else name
+        for how, taken in (("by hand", times), ("LeastSquares", fits)):
+            case = f"SGD {how}, one pass, Parquet ({kind})"
+            emit(compare(case, taken, ours=name, peer="npy", peer_name="our .npy", target=1 / least, floor=floor))
 
 
 def run_orders(folder: Path) -> None:
@@ -176,13 +193,45 @@ def run_orders(folder: Path) -> None:
     times = measure(
         {name: lambda o=order: sgd(source(path, o).batches(0)) for name, order in orders.items()}, repeats=5
     )
+    fits = measure({name: lambda o=order: fit(source(path, o)) for name, order in orders.items()}, repeats=5)
     fed = measure(
         {name: lambda o=order: drain(source(path, o).batches(0)) for name, order in orders.items()}, repeats=5
     )
     for name, target in (("block", 1 / 0.8), ("full", None)):
-        case = f"SGD, one pass, shuffle={name!r}"
-        emit(compare(case, times, ours=name, peer="sequential", target=target, floor=floor))
+        case = f"one pass, shuffle={name!r}"
+        emit(compare(f"SGD by hand, {case}", times, ours=name, peer="sequential", target=target, floor=floor))
+        emit(compare(f"SGD LeastSquares, {case}", fits, ours=name, peer="sequential", target=target, floor=floor))
         emit(compare(f"feeding, shuffle={name!r}", fed, ours=name, peer="sequential", target=None, floor=floor))
+
+
+def run_seek(folder: Path) -> None:
+    """Print how long it takes from a saved state to the batch that follows, at places all over the files."""
+    import pyarrow as pa
+    import pyarrow.feather as feather
+
+    values = np.load(folder / "rows.npy", mmap_mode="r")
+    names = [*(f"x{index}" for index in range(COLUMNS)), "y"]
+    table = pa.table({name: values[:, index].copy() for index, name in enumerate(names)})
+    feather.write_feather(table, folder / "rows.feather", compression="uncompressed")
+    del table
+    files = {".npy": folder / "rows.npy", "Arrow IPC": folder / "rows.feather"}
+    files["uncompressed Parquet"] = write_parquet(folder, "none")
+    for kind, path in files.items():
+        for order in (False, "block", "full"):
+            opened = source(path, order)
+            next(opened.batches(0))
+            seconds = []
+            for position in np.random.default_rng(0).integers(0, opened.steps_per_epoch - 1, 20).tolist():
+                state = {**opened.state(), "position": position * BATCH}
+                start = time.perf_counter()
+                opened.load_state(state)
+                batches = opened.remaining()
+                next(batches)
+                seconds.append(time.perf_counter() - start)
+                batches.close()
+            case = f"{kind}, shuffle={order!r}: from a saved state to the next batch, median of 20 places"
+            middle = float(np.median(seconds)) * 1e3
+            emit(figure(case, middle, 100.0, peer_name="what is meant by milliseconds", unit="ms", target=1.0))
 
 
 def anonymous() -> int:
@@ -217,7 +266,13 @@ def run_memory(folder: Path) -> None:
     (folder / "large.npy").unlink(missing_ok=True)
 
 
-PARTS = {"feeding": run_feeding, "formats": run_formats, "orders": run_orders, "memory": run_memory}
+PARTS = {
+    "feeding": run_feeding,
+    "formats": run_formats,
+    "orders": run_orders,
+    "seek": run_seek,
+    "memory": run_memory,
+}
 
 
 def main(names: list[str]) -> None:

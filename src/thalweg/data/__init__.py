@@ -15,7 +15,14 @@ from .mnist_pickle import read_mnist_pickle
 from .named import NamedData
 from .obtain import OBTAINABLE, Obtainable, data_root, is_obtained, obtain
 from .permutation import permutation
-from .streams import KeyedPermutation, StreamDataset, StreamSource, bind_columns_to_rows, stream
+from .streams import (
+    KeyedPermutation,
+    StreamDataset,
+    StreamSource,
+    bind_columns_to_rows,
+    bind_take_rows,
+    stream,
+)
 from .table import Table, read_table
 
 __all__ = [
@@ -36,6 +43,7 @@ __all__ = [
     "StreamSource",
     "Table",
     "bind_columns_to_rows",
+    "bind_take_rows",
     "data_root",
     "describe",
     "is_obtained",

@@ -19,6 +19,10 @@ import pytest
 import torch
 
 from thalweg.data import stream
+from thalweg.data.streams import feed
+from thalweg.data.streams.columns import Columns
+from thalweg.data.streams.rows import Rows
+from thalweg.engine import c_columns, c_compiler, c_rows
 
 ROWS = 2003
 VALUES = np.random.default_rng(0).normal(size=(ROWS, 4)).astype(np.float32)
@@ -263,3 +267,45 @@ def test_single_rows_are_gathered(tmp_path: Path) -> None:
     np.testing.assert_array_equal(source.first()[1].numpy(), VALUES[:, 3])
     with pytest.raises(TypeError, match=r"gather: 1 rows were asked for"):
         stream(write(tmp_path, "csv", table()), columns=["c0"]).gather(torch.tensor([0]))
+
+
+@pytest.mark.skipif(bool(c_compiler.unavailable()), reason="there is no C compiler here")
+@pytest.mark.parametrize("shuffle", ["block", "full"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("target", [None, 18])
+def test_rows_taken_by_the_kernel_are_those_taken_by_numpy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shuffle: Any, dtype: Any, target: int | None
+) -> None:
+    values = np.random.default_rng(0).standard_normal((3000, 19)).astype(dtype)
+    np.save(tmp_path / "a.npy", values)
+    settings: dict[str, Any] = {"shuffle": shuffle, "target": target, "batch_size": 128}
+    source = stream(str(tmp_path / "a.npy"), dtype=torch.from_numpy(values).dtype, **settings)
+
+    def rows() -> list[Any]:
+        return [torch.column_stack(batch) if target else batch for batch in source.batches(1)]
+
+    plain = rows()
+    monkeypatch.setattr(c_rows, "_WORTH_COMPILING", 0)
+    taken = rows()
+    assert type(feed._lying(source.table.reader())) is Rows, "this is what the test is about"
+    for one, other in zip(plain, taken, strict=True):
+        assert torch.equal(one, other)
+    values[2222, 7] = np.inf
+    np.save(tmp_path / "a.npy", values)
+    source = stream(str(tmp_path / "a.npy"), dtype=torch.from_numpy(values).dtype, **settings)
+    with pytest.raises(ValueError, match=r"row 2222 of .*a\.npy: column 'x7' is inf"):
+        rows()
+
+
+@pytest.mark.skipif(bool(c_compiler.unavailable()), reason="there is no C compiler here")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("count", [1, 7, 8, 41])
+def test_columns_become_rows_by_the_kernel(monkeypatch: pytest.MonkeyPatch, dtype: Any, count: int) -> None:
+    monkeypatch.setattr(c_columns, "_WORTH_COMPILING", 0)
+    memory = np.random.default_rng(0).integers(0, 200, (count, 333 * np.dtype(dtype).itemsize + 1)).astype(np.uint8)
+    columns = [np.frombuffer(own.tobytes(), dtype, 333, 1) for own in memory]  # at odd addresses, as in a page
+    into = Rows(np.zeros((300, count), dtype), None, None)
+    with np.errstate(invalid="ignore"):
+        Columns(columns, count).fill(20, into)
+    np.testing.assert_array_equal(into.x, np.stack(columns, 1)[20:320])
+    assert c_columns.columns_to_rows(np.array([column.ctypes.data for column in columns]), into.x)

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .ahead import SLOW
+from .ahead import SLOW, Ahead
 from .buffers import Buffers
 from .order import EpochOrder, Window
 from .read_ahead import read_ahead
-from .rows import Rows, cut, is_finite, take
+from .rows import Array, Rows, cut, is_finite, take
 from .table import RowTable, TableReader, Tile
 
-__all__ = ["Span", "check_rows", "feed"]
+__all__ = ["Span", "bind_take_rows", "check_rows", "feed"]
 
 Integers = NDArray[np.int64]
 
@@ -54,7 +54,11 @@ def feed(table: RowTable, order: EpochOrder, spans: Sequence[Span], buffers: Buf
 
 def _made(reader: TableReader, order: EpochOrder, spans: Sequence[Span], buffers: Buffers) -> Iterator[Rows]:
     kind = order.order.shuffle
-    fill = (_Windows if kind == "block" else _Gathered if kind == "full" else _Straight)(reader, order, buffers)
+    lying = _lying(reader) if kind else None
+    if lying is not None:
+        fill: Any = _Picked(reader, order, buffers, lying)
+    else:
+        fill = (_Windows if kind == "block" else _Gathered if kind == "full" else _Straight)(reader, order, buffers)
     try:
         for span in spans:
             rows = fill(span)
@@ -63,12 +67,36 @@ def _made(reader: TableReader, order: EpochOrder, spans: Sequence[Span], buffers
         fill.close()
 
 
+def _lying(reader: TableReader) -> Rows | None:
+    """Return all rows as views, where there is a kernel that takes them from there."""
+    if not _kernel or not reader.table.is_mapped or len(reader.table.layout.shape) != 1:
+        return None
+    one = reader.table.layout.empty(1)
+    rows = reader.views_of_all(one)
+    if rows is None or rows.w is not None:
+        return None
+    done = _kernel[0](rows.x, rows.y, np.zeros(1, np.int64), one.x, one.y)
+    return None if done is None else rows
+
+
 def _checked(table: RowTable, order: EpochOrder, span: Span, rows: Rows) -> Rows:
     def row_of(place: int) -> int:
         return int(order.rows(span.start, span.stop)[place if span.picked is None else span.picked[place]])
 
     check_rows(table, rows, row_of)
     return rows
+
+
+TakeRows = Callable[[Array, Array | None, Integers, Array, Array | None], bool | None]
+_kernel: list[TakeRows] = []
+
+
+def bind_take_rows(kernel: TakeRows) -> None:
+    """Name what copies rows by their numbers and says whether all are finite, or None where it has done nothing.
+
+    ``engine``, which compiles it, stands above this package and calls this once. Without it NumPy copies.
+    """
+    _kernel[:] = [kernel]
 
 
 class _Straight:
@@ -113,6 +141,27 @@ class _Gathered:
         rows = rows if span.picked is None else rows[span.picked]
         out = self.empty(len(rows))
         self.reader.gather(rows, out)
+        return out
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _Picked:
+    """Spans of single rows out of one mapped file, by a kernel that copies, parts and checks them in one go."""
+
+    def __init__(self, reader: TableReader, order: EpochOrder, buffers: Buffers, lying: Rows) -> None:
+        self.reader, self.order, self.empty, self._lying = reader, order, buffers.empty, lying
+        self._ahead = Ahead(order, reader, reader.table.layout.row_bytes)
+        self.is_known_finite = False
+
+    def __call__(self, span: Span) -> Rows:
+        began = time.perf_counter()
+        rows = self.order.rows(span.start, span.stop)
+        rows = rows if span.picked is None else rows[span.picked]
+        out = self.empty(len(rows))
+        self.is_known_finite = bool(_kernel[0](self._lying.x, self._lying.y, rows, out.x, out.y))
+        self._ahead.took(time.perf_counter() - began, span.start, span.stop)
         return out
 
     def close(self) -> None:
