@@ -58,7 +58,7 @@ def test_verification_by_hand() -> None:
         assert trial.loss == pytest.approx(loss, rel=1e-3) or loss > 1e3
     first, second = ([trial for trial in found.trials if trial.steps == steps] for steps in (8, 24))
     best = min(first, key=lambda trial: trial.loss)
-    assert 3 <= len(first) <= 4
+    assert 3 <= len(first) <= 7
     assert best.lr in {trial.lr for trial in second}
     assert found.suggestion in {trial.lr for trial in second}
     assert all(trial.lr <= best.lr for trial in second)
@@ -81,7 +81,7 @@ class Brittle(nn.Module):
 def test_the_cost_is_bounded() -> None:
     for optimizer in ("sgd", "adam"):
         found = learner(optimizer, Brittle()).lr_find((X, Y), steps=40, verify=True, verify_steps=6)
-        assert found.updates <= 40 + most_updates(6) == 40 + 4 * 6 + 3 * 18
+        assert found.updates <= 40 + most_updates(6) == 40 + 14 * 6
 
 
 @pytest.mark.parametrize(("epochs", "verified"), [(1, False), (200, True)])

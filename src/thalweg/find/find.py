@@ -40,7 +40,7 @@ def find(
         kind: ``"exponential"`` or ``"linear"``.
         pretrained: whether the weights come from an earlier training; lowers the range.
         check: whether short trainings decide; None: where they cost at most a tenth of *planned* updates.
-        check_steps: updates of a short training; longer ones make three times as many.
+        check_steps: updates of a short training; the verification makes 14 times as many at most.
         planned: updates of the training that is to come, or None where it is not known.
 
     Raises:

@@ -11,15 +11,15 @@ from .trials import Trainer, Trial, trainer_of
 
 __all__ = ["Trial", "most_updates", "verify"]
 
-_SHORT = 4  # rates of the first rung at most, half a decade apart
-_LONG = 3  # rates of the second rung at most, a quarter of a decade apart
-_FURTHER = 3  # times as long is a training of the second rung
+_BUDGET = 14  # short trainings' worth of updates in all
+_SHORT = 7  # rates of the first rung at most, half a decade apart; four are usual
+_FURTHER = 3  # times as long is a training of the second rung, of which there are two, or three where that is left
 _CLOSE = 0.06  # of the least loss, or of its fall: a lower rate as near as this is ahead in a longer training
 
 
 def most_updates(steps: int) -> int:
     """Return the updates that a verification with short trainings of *steps* can cost at most."""
-    return (_SHORT + _LONG * _FURTHER) * steps
+    return _BUDGET * steps
 
 
 def lattice(index: int) -> float:
@@ -46,10 +46,10 @@ def verify(parts: Parts, snapshot: Snapshot, start: float, steps: int) -> tuple[
     Every training goes along a cosine from its rate to zero, from the model's present weights and through the same
     batches. There are two rungs:
 
-    1. *steps* updates at rates half a decade apart: the one next to *start*, its two neighbours, and one more at the
-       end of these where that end is the best;
+    1. *steps* updates at rates half a decade apart: the one next to *start*, its two neighbours, and on from the end
+       of these as long as that end is the best, seven rates at most;
     2. 3 *steps* updates at the best of them, at the rate a quarter of a decade below, and, where this comes within 6 %
-       of the other's loss, at the next one below; where it does not, and the best was the highest, at one above.
+       of the other's loss and the first rung has had five rates at most, at the next one below.
 
     The lowest rate of the second rung within 6 % of its least loss is taken. Short trainings like rates that are too
     high for long ones: noise and instability show late, while a low rate catches up. So the second rung looks
@@ -84,10 +84,9 @@ def verify(parts: Parts, snapshot: Snapshot, start: float, steps: int) -> tuple[
     if not _falls(before, first[best].loss):
         return trials, None
     second = _tried(trainer, (best, best - 1), _FURTHER * steps)
-    if _close(before, second[best].loss, second[best - 1].loss):
+    left = _BUDGET - len(first) - _FURTHER * len(second)
+    if left >= _FURTHER and _close(before, second[best].loss, second[best - 1].loss):
         second |= _tried(trainer, (best - 2,), _FURTHER * steps)
-    elif best == max(first):  # four rates were not enough to come to where it is too high
-        second |= _tried(trainer, (best + 2,), _FURTHER * steps)
     trials += [second[index] for index in sorted(second)]
     least = second[_best(second)].loss
     if not _falls(before, least):
