@@ -11,7 +11,8 @@ SLOW = 2e-9
 """Seconds per byte: what is slower than 500 MB/s does not come from the page cache."""
 
 _BATCHES = 8  # that are asked for ahead
-_PATIENCE = 256  # batches for which hints are given after one that was slow
+_PATIENCE = 32  # batches for which hints are given after some that were slow
+_IN_A_ROW = 2  # that must be slow: a single one may have been held up by anything
 
 
 class Ahead:
@@ -27,12 +28,13 @@ class Ahead:
 
     def __init__(self, order: EpochOrder, reader: TableReader | None, row_bytes: int) -> None:
         self._order, self._reader, self._row_bytes = order, reader, row_bytes
-        self._left = 0
+        self._left = self._slow = 0
         self._told = 0  # the position, or window, up to which hints were given
 
     def took(self, seconds: float, start: int, stop: int) -> None:
         """Take note that the rows at the positions *start* … *stop* − 1 took *seconds* to use."""
-        if seconds > SLOW * self._row_bytes * (stop - start):
+        self._slow = self._slow + 1 if seconds > SLOW * self._row_bytes * (stop - start) else 0
+        if self._slow >= _IN_A_ROW:
             self._left = _PATIENCE
         if not self._left or self._reader is None:
             return
