@@ -105,8 +105,10 @@ def _read(path: Path) -> Any:
     try:
         if ending == ".parquet":
             return pa.parquet.read_table(path)
-        return pa.csv.read_csv(path, parse_options=pa.csv.ParseOptions(delimiter=_SEPARATORS[ending]))
-    except (pa.ArrowException, OSError) as error:
+        table = pa.csv.read_csv(path, parse_options=pa.csv.ParseOptions(delimiter=_SEPARATORS[ending]))
+        assert table.column_names is not None, "decoded here, where names that are no UTF-8 are told"
+        return table
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{_WHO}: {path} ({path.stat().st_size} bytes) is no whole {ending[1:].upper()} file: "
             f"{str(error).strip().rstrip('.')}; check how it was written, or copy it again."

@@ -110,7 +110,7 @@ def csv_schema(file: File) -> Any:
     """Return the names of the first line, and the types of the first megabyte of rows, as an Arrow schema.
 
     Raises:
-        ValueError: the file is empty, or the first piece cannot be parsed.
+        ValueError: the file is empty, the first piece cannot be parsed, or a name stands twice.
     """
     text = _text(file, 0, min(_PIECE, file.size))
     if len(text) < file.size:
@@ -124,6 +124,11 @@ def csv_schema(file: File) -> Any:
     table = _parse(file, text, None, None, 0) if text.strip() else None
     if table is None or not table.num_rows:
         raise _empty(file)
+    twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"{WHO}: {file.path} has several columns named {', '.join(map(repr, twice[:3]))}; give each its own name."
+        )
     return table.schema
 
 
@@ -152,7 +157,7 @@ def _parse(file: File, text: bytes, names: list[str] | None, types: Any, first: 
         return "error"
 
     try:
-        return csv.read_csv(
+        table = csv.read_csv(
             pa.BufferReader(text),
             read_options=csv.ReadOptions(column_names=names, use_threads=False, block_size=max(len(text), 1)),
             parse_options=csv.ParseOptions(
@@ -160,7 +165,9 @@ def _parse(file: File, text: bytes, names: list[str] | None, types: Any, first: 
             ),
             convert_options=csv.ConvertOptions(column_types=types, strings_can_be_null=False),
         )
-    except (pa.ArrowException, OSError) as error:
+        assert table.column_names is not None, "decoded here, where names that are no UTF-8 are told"
+        return table
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if ragged:
             row = ragged[0]
             inside = (row.number or 1) - 1 - (names is None)  # Arrow counts lines from 1, that of the names included

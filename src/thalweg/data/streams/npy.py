@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,9 @@ from .rows import Rows, cut, is_finite
 from .table import Part, PartReader, Tile
 
 __all__ = ["Npy", "NpyPart", "read_header"]
+
+# What NumPy's reading of a header raises, which is a Python dictionary as text.
+_DAMAGED = (ValueError, OSError, SyntaxError, tokenize.TokenError, KeyError, TypeError, OverflowError, RecursionError)
 
 Array = NDArray[Any]
 Columns = slice | list[int]
@@ -59,7 +63,7 @@ def read_header(file: File) -> Npy:
                 shape, fortran, dtype = npy_format.read_array_header_1_0(opened)
             else:
                 shape, fortran, dtype = npy_format.read_array_header_2_0(opened)
-        except (ValueError, OSError) as error:
+        except _DAMAGED as error:
             raise ValueError(
                 f"{WHO}: {file.path} ({file.size} bytes) has no whole .npy header: {str(error).rstrip('.')}; check how "
                 "it was written, or copy it again."
