@@ -357,3 +357,10 @@ def test_the_summary_reads_well() -> None:
         f"report         {Path('runs/a/report.html')}",
         f"again          thalweg run {Path('runs/a/recipe.toml')}",
     ]
+
+
+def test_a_change_of_a_finished_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_pictures(monkeypatch)
+    run(load(tiny()), tmp_path / "run", verbose=False)
+    with pytest.raises(ValueError, match=r"has finished its 2 epochs, so that optimizer\.lr=0\.5 would change nothing"):
+        resume(tmp_path / "run", overrides=["optimizer.lr=0.5"], verbose=False)

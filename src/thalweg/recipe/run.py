@@ -138,6 +138,11 @@ def resume(
     first = is_first()
     verbose = verbose and first
     step, trained, before = shared(_found(directory, recipe, bool(texts)) if first else None)
+    if trained and change:
+        raise ValueError(
+            f"resume {directory}: the run has finished its {recipe.train.epochs} epochs, so that {' and '.join(texts)} "
+            "would change nothing; ask for more epochs too (train.epochs=…), or start a new run."
+        )
     if trained and before is not None:
         summary: RunSummary = before
         return summary
