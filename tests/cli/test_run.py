@@ -57,13 +57,15 @@ def test_quiet_names_the_directory_alone(thalweg: Thalweg, recipe: str) -> None:
 @bare
 def test_a_finished_run_says_so(thalweg: Thalweg, recipe: str) -> None:
     first = thalweg("run", recipe, "--out", "here", "--json")
-    ended = thalweg("run", "--resume", "here")
-    assert ended.status == 0
-    assert ended.out.startswith(
-        "here has finished already; for more epochs: thalweg run --resume here train.epochs=N\n"
-    )
-    assert "epoch 1/2" not in ended.out
-    assert json.loads(thalweg("run", "--resume", "here", "--json").out) == json.loads(first.out)
+    for how in ((), ("--json",), ("--quiet",)):
+        ended = thalweg("run", "--resume", "here", *how)
+        assert ended.status == 2
+        assert ended.out == ""
+        assert (
+            "run: --resume here: the run has finished its 2 epochs, and nothing is left to go on with; for more: "
+            "thalweg run --resume here train.epochs=N. What it came to: thalweg report here"
+        ) in " ".join(ended.err.split())
+    assert read_run("here").summary == json.loads(first.out)
     longer = thalweg("run", "--resume", "here", "train.epochs=3")
     assert "run    here, from step 6 on" in longer.out
     assert "epoch 3/3" in longer.out

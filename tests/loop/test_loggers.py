@@ -100,7 +100,7 @@ def test_wandb_reads_back_offline_what_the_history_holds(tmp_path: Path, monkeyp
             found.setdefault(name, []).append((int(row["step"]), float(value)))
     assert_same(found, history)
     kept = json.loads((run / "wandb.json").read_text())["id"]
-    assert [path.suffixes for path in (run / "wandb").glob(f"*/run-{kept}.wandb")] == [[".wandb"]]
+    assert [path.suffixes for path in (run / "wandb").glob(f"offline-run-*/run-{kept}.wandb")] == [[".wandb"]]
 
 
 def test_a_loss_that_is_nan_is_logged_as_nan(tmp_path: Path) -> None:

@@ -76,13 +76,15 @@ def run(
         Processes.leave()
     if not first:
         return 0
+    if resume is not None and not places:
+        raise ValueError(
+            f"run: --resume {resume}: the run has finished its {summary.epochs} epochs, and nothing is left to go on "
+            f"with; for more: thalweg run --resume {resume} train.epochs=N. What it came to: thalweg report {resume}"
+        )
     if as_json:
         print(json.dumps(summary.to_dict()))
     elif quiet:
         print(summary.run)
-    elif not places:
-        print(f"{summary.run} has finished already; for more epochs: thalweg run --resume {summary.run} train.epochs=N")
-        print(summary)
     else:
         print(f"\n{summary}")
     return 0
