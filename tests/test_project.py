@@ -106,3 +106,10 @@ def test_every_direct_dependency_is_pinned_within_its_range() -> None:
     assert set(pinned) == set(required)
     outside = {name: version for name, version in pinned.items() if not required[name].specifier.contains(version)}
     assert outside == {}
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_importing_leaves_the_collector_as_it_was(on: bool) -> None:
+    code = f"import gc; {'gc.enable()' if on else 'gc.disable()'}; import thalweg; print(gc.isenabled())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == f"{on}\n"

@@ -9,15 +9,24 @@
 True
 """
 
+import gc as _gc
 from importlib import import_module as _import_module
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from . import checkpoint, data, draw, engine, loop, loss, metric, objective, optim, schedule
-from .learner import Learner, Summary, compile, replace_head, summarise
-from .loop import EarlyStopping, Guard, History, Hook, LayerGroup, Plan, spread
-from .loss import L1, L2
+# Loading modules leaves no garbage, and each full collection on the way walks over everything that torch has loaded: a
+# tenth of the time of this import.
+_collects = _gc.isenabled()
+_gc.disable()
+try:
+    from . import checkpoint, data, draw, engine, loop, loss, metric, objective, optim, schedule
+    from .learner import Learner, Summary, compile, replace_head, summarise
+    from .loop import EarlyStopping, Guard, History, Hook, LayerGroup, Plan, spread
+    from .loss import L1, L2
+finally:
+    if _collects:
+        _gc.enable()
 
 if _TYPE_CHECKING:
     from . import find, linear, presets, race, recipe, recommend, report, surface
