@@ -114,6 +114,17 @@ def measure(
     return {name: Times(tuple(seconds)) for name, seconds in taken.items()}
 
 
+def all_known(where: str, names: Iterable[str], parts: Mapping[str, object]) -> bool:
+    """Whether a benchmark has all the parts named; it says which it has not."""
+    for name in names:
+        if name not in parts:
+            from thalweg.errors import unknown_name  # imports torch, which import_time does not want here
+
+            say(str(unknown_name(where, "part", name, parts)))
+            return False
+    return True
+
+
 def fastest(times: Mapping[str, Times], names: Iterable[str]) -> str:
     """Return the name with the smallest median: "the fastest trainer"."""
     return min(names, key=lambda name: times[name].median)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import thalweg as tw
-from _record import compare, emit, fastest, figure, measure, say
+from _record import all_known, compare, emit, fastest, figure, measure, say
 
 NEEDS_ACCELERATOR = True
 
@@ -149,12 +149,8 @@ PARTS: dict[str, Callable[[], None]] = {"billion": billion, "rules": rules, "sma
 
 def main(names: list[str]) -> int:
     """Run the named parts, or all of them."""
-    for name in names:
-        if name not in PARTS:
-            from thalweg.errors import unknown_name
-
-            say(str(unknown_name("gpu", "part", name, PARTS)))
-            return 2
+    if not all_known("gpu", names, PARTS):
+        return 2
     if not torch.cuda.is_available():
         say("gpu: torch finds no CUDA device here, and every part needs one; nothing was run.")
         return 2

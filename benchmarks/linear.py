@@ -4,7 +4,7 @@ Everything runs on a warm page cache; rows per second are compared. Beside each 
 (how far the coefficients are from QR of all rows in float64) and the floor: the time to read the rows once at the
 bandwidth measured in the same run.
 
-`python benchmarks/linear.py --part closed_form` runs one part of several.
+`python benchmarks/linear.py closed_form` runs one part of several.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import thalweg as tw
-from _record import Result, Times, compare, emit, figure, measure, say
+from _record import Result, Times, all_known, compare, emit, figure, measure, say
 
 FEATURES = 40
 ROWS = 2_000_000
@@ -197,17 +197,19 @@ PARTS = {"closed_form": closed_form, "sgd": sgd, "vowpal_wabbit": vowpal_wabbit}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=PARTS, action="append", help="one part; all of them by default")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all of them by default")
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--folder", type=Path, help="where the file goes; by default a temporary folder")
     arguments = parser.parse_args()
+    if not all_known("linear", arguments.parts, PARTS):
+        raise SystemExit(2)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         path = Path(folder) / "rows.npy"
         make(path, arguments.rows)
         speed = bandwidth(path)
         floor = speed / (4 * (FEATURES + 1))
         say(f"reading the file: {speed / 1e9:.2f} GB/s, so that at most {floor / 1e6:.0f} M rows/s can be had from it")
-        for part in arguments.part or PARTS:
+        for part in arguments.parts or PARTS:
             PARTS[part](path, arguments.rows, floor)
 
 

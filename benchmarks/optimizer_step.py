@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 import thalweg as tw
-from _record import compare, emit, fastest, figure, measure, say
+from _record import all_known, compare, emit, fastest, figure, measure, say
 
 O = tw.optim  # noqa: E741
 WIDTH, LAYERS = 512, 8
@@ -363,12 +363,8 @@ SLOW = {"whole": whole}
 
 def main(names: list[str]) -> int:
     """Run the named parts, or all of them."""
-    for name in names:
-        if name not in PARTS | SLOW:
-            from thalweg.errors import unknown_name
-
-            say(str(unknown_name("optimizer_step", "part", name, PARTS | SLOW)))
-            return 2
+    if not all_known("optimizer_step", names, PARTS | SLOW):
+        return 2
     for name in names or PARTS:
         (PARTS | SLOW)[name]()
     return 0

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 import thalweg as tw
-from _record import compare, emit, figure, measure, say
+from _record import all_known, compare, emit, figure, measure, say
 
 Data = tuple[Tensor, Tensor]
 TOLERANCE = 1e-3
@@ -224,12 +224,8 @@ PARTS: dict[str, Callable[[], None]] = {
 
 def main(names: list[str]) -> int:
     """Run the named parts, or all of them."""
-    for name in names:
-        if name not in PARTS:
-            from thalweg.errors import unknown_name
-
-            say(str(unknown_name("surface", "part", name, PARTS)))
-            return 2
+    if not all_known("surface", names, PARTS):
+        return 2
     for name in names or PARTS:
         PARTS[name]()
     return 0

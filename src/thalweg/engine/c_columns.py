@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.engine.bucket import address
-from thalweg.engine.c_compiler import NoCompiler, load_kernel
+from thalweg.engine.c_compiler import real_function
 
 __all__ = ["columns_to_rows"]
 
@@ -67,14 +67,6 @@ def columns_to_rows(places: NDArray[np.int64], rows: NDArray[Any]) -> bool:
 
 @lru_cache(maxsize=8)
 def _loaded(kind: str) -> Any:
-    real = {"float32": "float", "float64": "double"}.get(kind)
-    if real is None:
-        return None
-    try:
-        library = load_kernel(_SOURCE.replace("@REAL@", real))
-    except NoCompiler:
-        return None
     number, place = ctypes.c_longlong, ctypes.c_void_p
-    library.columns_to_rows.argtypes = [place, number, number, place, number]
-    library.columns_to_rows.restype = None
-    return library.columns_to_rows
+    arguments = [place, number, number, place, number]
+    return real_function(_SOURCE, kind, "columns_to_rows", arguments)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["NoCompiler", "builds", "cache_folder", "load_kernel", "unavailable"]
+__all__ = ["NoCompiler", "builds", "cache_folder", "load_kernel", "real_function", "unavailable"]
 
 # Contraction is off, so that a product and a sum round as they do in the equation.
 _FLAGS = ["-O2", "-fPIC", "-std=gnu11", "-w", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
@@ -94,6 +94,27 @@ def load_kernel(source: str) -> ctypes.CDLL:
     if name not in _loaded:
         _loaded[name] = _from_disk(name) or _compiled(name, source)
     return _loaded[name]
+
+
+def real_function(source: str, dtype: str, name: str, arguments: list[Any], result: Any = None) -> Any:
+    """Return the function *name* of *source* with ``@REAL@`` as C's type for *dtype*; None where there is none.
+
+    Args:
+        source: in C.
+        dtype: NumPy's name; there is one for float32 and float64, where a compiler works.
+        name: of the function.
+        arguments: its types, of ctypes.
+        result: its type; None for void.
+    """
+    real = {"float32": "float", "float64": "double"}.get(dtype)
+    if real is None:
+        return None
+    try:
+        function = getattr(load_kernel(source.replace("@REAL@", real)), name)
+    except NoCompiler:
+        return None
+    function.argtypes, function.restype = arguments, result
+    return function
 
 
 def _from_disk(name: str) -> ctypes.CDLL | None:

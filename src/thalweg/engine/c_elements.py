@@ -125,6 +125,20 @@ class Loop:
         return self._names[id(node)]
 
 
+def loops_of(
+    trace: Trace, names: dict[int, str], tests: list[Node]
+) -> tuple[list[tuple[tuple[bool, ...], Loop]], dict[int, Node]]:
+    """Return a loop for each way that the conditions *tests* may turn out, and the scalars that any of them needs."""
+    loops = [
+        (choice, Loop(trace, names, {id(test): taken for test, taken in zip(tests, choice, strict=True)}))
+        for choice in itertools.product((True, False), repeat=len(tests))
+    ]
+    needed: dict[int, Node] = {id(test): test for test in tests}
+    for _, loop in loops:
+        needed.update({id(node): node for node in loop.scalars})
+    return loops, needed
+
+
 def element_source(trace: Trace, kept: Mapping[str, torch.dtype], *, at_random: bool = False) -> Source:
     """Return the C source of ``update`` for a rule of single elements.
 
@@ -137,13 +151,7 @@ def element_source(trace: Trace, kept: Mapping[str, torch.dtype], *, at_random: 
         at_random: round bfloat16 stochastically.
     """
     names, where, tests = numbered(trace), columns(trace), conditions(trace)
-    loops = [
-        (choice, Loop(trace, names, {id(test): taken for test, taken in zip(tests, choice, strict=True)}))
-        for choice in itertools.product((True, False), repeat=len(tests))
-    ]
-    needed: dict[int, Node] = {id(test): test for test in tests}
-    for _, loop in loops:
-        needed.update({id(node): node for node in loop.scalars})
+    loops, needed = loops_of(trace, names, tests)
     written = {name: node for name, node in trace.outputs.items() if node.kind == "tensor"}
     needed.update({id(node): node for node in written.values()})
     slots = {key: index for index, key in enumerate(needed)}

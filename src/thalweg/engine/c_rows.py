@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.engine.bucket import address
-from thalweg.engine.c_compiler import NoCompiler, load_kernel
+from thalweg.engine.c_compiler import real_function
 
 __all__ = ["take_rows"]
 
@@ -91,14 +91,6 @@ def take_rows(
 
 @lru_cache(maxsize=8)
 def _loaded(kind: str) -> Any:
-    real = {"float32": "float", "float64": "double"}.get(kind)
-    if real is None:
-        return None
-    try:
-        library = load_kernel(_SOURCE.replace("@REAL@", real))
-    except NoCompiler:
-        return None
     number, place = ctypes.c_longlong, ctypes.c_void_p
-    library.take_rows.argtypes = [place, number, number, place, number, place, number, place, place]
-    library.take_rows.restype = number
-    return library.take_rows
+    arguments = [place, number, number, place, number, place, number, place, place]
+    return real_function(_SOURCE, kind, "take_rows", arguments, number)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 
 import torch
 
-from thalweg.engine.c_elements import HEADER, Loop, columns, conditions, loop_lines, numbered
+from thalweg.engine.c_elements import HEADER, columns, conditions, loop_lines, loops_of, numbered
 from thalweg.engine.c_source import c_type
 from thalweg.engine.trace import Node, Trace, Untraceable
 
@@ -62,13 +61,7 @@ def cuda_source(trace: Trace, kept: Mapping[str, torch.dtype], *, at_random: boo
     if torch.float16 in kept.values():
         raise Untraceable("float16 on a GPU")
     names, where, tests = numbered(trace), columns(trace), conditions(trace)
-    loops = [
-        (choice, Loop(trace, names, {id(test): taken for test, taken in zip(tests, choice, strict=True)}))
-        for choice in itertools.product((True, False), repeat=len(tests))
-    ]
-    needed: dict[int, Node] = {id(test): test for test in tests}
-    for _, loop in loops:
-        needed.update({id(node): node for node in loop.scalars})
+    loops, needed = loops_of(trace, names, tests)
     width, count = HEADER + len(where), max(len(needed), 1)
     lines = [
         PREAMBLE,
