@@ -7,7 +7,7 @@ iteration runs until its worst pair is as good as ours, or its own limit of iter
     python benchmarks/surface.py               every part
     python benchmarks/surface.py lines planes  only these
 
-On two cores `lines` takes 15 seconds, `planes` two and a half minutes, `convolutions` three to four.
+On two cores `lines` takes half a minute, `planes` two and a half minutes, `convolutions` three to four.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def lines() -> None:
                     param.copy_(w + alpha * d)
                 criterion(walker(xb), yb).item()
 
-    times = measure({"ours": ours, "loss-landscapes": peer, "plain loop": loop})
+    times = measure({"ours": ours, "loss-landscapes": peer, "plain loop": loop}, repeats=11)
     case = "5 batches × 100 points, MLP 10-40-20-1, batch 10,000"
     emit(compare(case, times, ours="ours", peer="loss-landscapes", target=0.40))
     emit(compare(case, times, ours="ours", peer="plain loop", target=0.20, peer_name="a plain loop with .item()"))
