@@ -30,13 +30,16 @@ typedef long long i64;
 typedef REAL real;
 #if defined(__AVX512F__)
 #define BYTES 64
-#define VECTORS 6
+#define VECTORS 4
+#define MOST 6
 #elif defined(__AVX__)
 #define BYTES 32
 #define VECTORS 3
+#define MOST 4
 #else
 #define BYTES 16
 #define VECTORS 3
+#define MOST 4
 #endif
 #define LANES (BYTES / (i64)sizeof(real))
 #define TILE (VECTORS * LANES)
@@ -55,31 +58,40 @@ static inline __attribute__((always_inline)) vec rectified(vec x) {
 
 static inline __attribute__((always_inline)) void
 product(const real *weight, const real *bias, const vec *in, vec *out, i64 inputs, const int outputs, int rectify) {
-    vec sum[4][VECTORS];
-#pragma GCC unroll 4
+    vec sum[MOST][VECTORS];
+#pragma GCC unroll 6
     for (int a = 0; a < outputs; a++)
-#pragma GCC unroll 6
-        for (int r = 0; r < VECTORS; r++) sum[a][r] = (vec){0} + (bias ? bias[a] : (real)0);
-    for (i64 c = 0; c < inputs; c++) {
 #pragma GCC unroll 4
-        for (int a = 0; a < outputs; a++) {
-            const vec w = (vec){0} + weight[a * inputs + c];
+        for (int r = 0; r < VECTORS; r++) sum[a][r] = (bias ? bias[a] : (real)0) - (vec){0};
+    for (i64 c = 0; c < inputs; c++) {
 #pragma GCC unroll 6
+        for (int a = 0; a < outputs; a++) {
+            const vec w = weight[a * inputs + c] - (vec){0};
+#pragma GCC unroll 4
             for (int r = 0; r < VECTORS; r++) sum[a][r] += w * in[c * VECTORS + r];
         }
     }
-#pragma GCC unroll 4
-    for (int a = 0; a < outputs; a++)
 #pragma GCC unroll 6
+    for (int a = 0; a < outputs; a++)
+#pragma GCC unroll 4
         for (int r = 0; r < VECTORS; r++) out[a * VECTORS + r] = rectify ? rectified(sum[a][r]) : sum[a][r];
 }
 
+/* Outputs are taken in blocks of nearly one size: 20 as four times 5, not as three times 6 and 2. */
 static void layer(const real *weight, const real *bias, const vec *in, vec *out, i64 inputs, i64 outputs, int rectify) {
-    i64 j = 0;
-    for (; j + 4 <= outputs; j += 4)
-        product(weight + j * inputs, bias ? bias + j : 0, in, out + j * VECTORS, inputs, 4, rectify);
-    for (; j < outputs; j++)
-        product(weight + j * inputs, bias ? bias + j : 0, in, out + j * VECTORS, inputs, 1, rectify);
+    for (i64 j = 0, left = (outputs + MOST - 1) / MOST, size; j < outputs; j += size, left--) {
+        const real *w = weight + j * inputs, *b = bias ? bias + j : 0;
+        vec *to = out + j * VECTORS;
+        size = (outputs - j + left - 1) / left;
+        if (size == 1) product(w, b, in, to, inputs, 1, rectify);
+        if (size == 2) product(w, b, in, to, inputs, 2, rectify);
+        if (size == 3) product(w, b, in, to, inputs, 3, rectify);
+        if (size == 4) product(w, b, in, to, inputs, 4, rectify);
+#if MOST > 4
+        if (size == 5) product(w, b, in, to, inputs, 5, rectify);
+        if (size == 6) product(w, b, in, to, inputs, 6, rectify);
+#endif
+    }
 }
 
 /* The sum of squared differences over one tile, in double beyond a vector's lanes. */
@@ -89,12 +101,14 @@ static double squared(const vec *out, const real *target, i64 last, i64 rows, i6
         const real *wanted = target + c * rows;
         if (count == TILE) {
             vec lanes = {0};
-#pragma GCC unroll 6
+#pragma GCC unroll 4
             for (int r = 0; r < VECTORS; r++) {
                 const vec away = out[c * VECTORS + r] - *(const loose *)(wanted + r * LANES);
                 lanes += away * away;
             }
-            for (int i = 0; i < LANES; i++) sum += lanes[i];
+            double part[2] = {0, 0};
+            for (int i = 0; i < LANES; i++) part[i % 2] += lanes[i];
+            sum += part[0] + part[1];
         } else {
             for (i64 i = 0; i < count; i++) {
                 const real away = ((const real *)(out + c * VECTORS))[i] - wanted[i];
@@ -137,7 +151,7 @@ void chain(const real *const *products, i64 directions, const real *factors, i64
                 vec *in = one, *next = other;
                 for (i64 c = 0; c < widths[0]; c++) {
                     const vec *from = held + c * (directions + 1) * VECTORS;
-#pragma GCC unroll 6
+#pragma GCC unroll 4
                     for (int r = 0; r < VECTORS; r++) {
                         vec sum = from[r];
                         for (i64 d = 0; d < directions; d++)
@@ -200,7 +214,7 @@ class CompiledChain(Chain):
 
     .. math:: h_1 = \max(Z_0 + \alpha Z_1 + \beta Z_2, 0), \qquad h_{l+1} = \max(W_l h_l + b_l, 0)
 
-    A tile of 96 rows in float32 (with AVX-512) passes through all layers of a point, eight points at a time.
+    A tile of 64 rows in float32 (with AVX-512) passes through all layers of a point, eight points at a time.
     """
 
     def compile(self) -> None:
