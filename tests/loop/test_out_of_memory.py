@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -110,5 +112,119 @@ def test_where_halves_would_be_another_training_it_is_said(
         train(memory, *between, **options)
 
 
+def test_an_example_that_memory_does_not_hold_is_of_fewer_rows() -> None:
+    """Before the first step one batch goes through the model, to look at its output."""
+
+    class Always(Small):
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) > self.rows:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return x
+
+    plain, _ = train(nn.Identity())
+    with pytest.warns(UserWarning, match="memory did not hold a micro-batch"):
+        module, _ = train(Always(12))
+    torch.testing.assert_close(plain.state_dict()["0.weight"], module.state_dict()["0.weight"], rtol=1e-10, atol=1e-12)
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
+        train(Always(0))
+
+
 def test_batch_statistics_that_are_fixed_do_not_matter() -> None:
     check_can_halve(nn.Sequential(nn.BatchNorm1d(6).eval()), tw.loss.MSE(), 8, 1)
+
+
+_LIBRARY = torch.library.Library("thalweg_tests", "DEF")
+_LIBRARY.define("narrow(Tensor x, int rows) -> Tensor")
+
+
+def _narrow(x: Tensor, rows: int) -> Tensor:
+    if len(x) > rows:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    return x.clone()
+
+
+# A memory that holds so many rows, as an operation that a compiled graph calls while it runs.
+_LIBRARY.impl("narrow", _narrow, "CPU")
+torch.library.register_fake("thalweg_tests::narrow", lambda x, rows: torch.empty_like(x), lib=_LIBRARY)
+narrow = torch.ops.thalweg_tests.narrow
+
+
+class Narrow(nn.Module):
+    """Fails in the forward pass, or in the backward pass, where upper layers may be updated already."""
+
+    def __init__(self, rows: int, back: int) -> None:
+        super().__init__()
+        self.rows, self.back = rows, back
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Limits.apply(x, self.rows, self.back) if self.training else x  # type: ignore[no-any-return]
+
+
+class _Limits(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor, rows: int, back: int) -> Tensor:  # type: ignore[override]
+        return narrow(x, rows)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.back = inputs[2]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        return narrow(grad, ctx.back), None, None
+
+
+@pytest.fixture
+def inductor() -> None:
+    """What torch's compiler imports when it is first used warns of a deprecation."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("torch.utils.mkldnn")
+
+
+def compiled(memory: nn.Module, *between: nn.Module, **options: Any) -> Any:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 6), memory, nn.Tanh(), *between, nn.Linear(6, 3)).double()
+    step = options.pop("step", "compiled")
+    learner = tw.Learner(module, "adam", "cross_entropy", penalty=tw.L2(1e-3), seed=2, step=step, device="cpu")
+    history = learner.fit(data(), **{"epochs": 2, "batch_size": 20, "verbose": False, **options})
+    return module, history, learner
+
+
+@pytest.mark.usefixtures("inductor")
+@pytest.mark.parametrize("limits", [(12, 999), (999, 6)])
+def test_a_compiled_step_is_undone_and_repeated(limits: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, expected, _ = compiled(nn.Identity(), step="eager")
+    monkeypatch.setattr("thalweg.loop.compiled.may_run_out", lambda device: True)
+    with pytest.warns(UserWarning, match=r"20 rows are taken in \d pieces .*; the step is no longer compiled"):
+        module, history, learner = compiled(Narrow(*limits))
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(tensor, module.state_dict()[name], rtol=1e-10, atol=1e-12)
+    for column in ("step", "loss", "weight", "grad_norm", "lr"):
+        np.testing.assert_allclose(expected[column], history[column], rtol=1e-9)
+    assert {int(state["step"]) for state in learner.optimizer.state.values()} == {10}
+
+
+@pytest.mark.usefixtures("inductor")
+def test_a_compiled_step_that_cannot_be_halved_or_undone_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(torch.OutOfMemoryError) as caught:  # nothing is kept where memory is not expected to run out
+        compiled(Narrow(12, 999))
+    assert "some parameters may be updated already" in caught.value.__notes__[0]
+    monkeypatch.setattr("thalweg.loop.compiled.may_run_out", lambda device: True)
+    with pytest.raises(torch.OutOfMemoryError, match="3 takes statistics of its whole batch"):
+        compiled(Narrow(12, 999), nn.BatchNorm1d(6))
+
+
+@pytest.mark.usefixtures("inductor")
+def test_a_compiled_run_that_is_gone_on_with_takes_the_pieces_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("thalweg.loop.compiled.may_run_out", lambda device: True)
+    run = tmp_path / "run"
+    with pytest.warns(UserWarning, match="memory did not hold"):
+        whole, _, _ = compiled(Narrow(12, 999), hooks=[StopAt(-1)])
+    with pytest.warns(UserWarning, match="memory did not hold"):
+        compiled(Narrow(12, 999), hooks=[StopAt(4)], run_dir=run)
+    module, _, _ = compiled(Narrow(12, 999), hooks=[StopAt(-1)], resume=run)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, module.state_dict()[name]), name

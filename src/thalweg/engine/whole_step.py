@@ -58,6 +58,7 @@ class WholeStep:
     ) -> None:
         self._objective, self._optimizer, self._parts = objective, optimizer, parts
         self._autocast = autocast
+        self._kept: list[Tensor] | None = None
         self._scheduled = {"lr", *scheduled}
         self._names = {id(param): name for name, param in objective.model.named_parameters()}
         self._rows = [
@@ -156,6 +157,25 @@ class WholeStep:
         weight = self._weight if self._weight is not None else out[1]
         return out[0], weight, out[2], out[3] if self._has_penalty else None
 
+    def keep(self) -> None:
+        """Copy everything that a step changes to the host, so that one that fails half-way can be undone."""
+        self._kept = [tensor.to("cpu", copy=True) for tensor in self._changing]
+
+    @property
+    def undoable(self) -> bool:
+        """Whether there is a copy to go back to."""
+        return self._kept is not None
+
+    def undo(self) -> None:
+        """Put back what :meth:`keep` copied."""
+        assert self._kept is not None, "there is nothing to go back to"
+        for tensor, kept in zip(self._changing, self._kept, strict=True):
+            tensor.copy_(kept)
+
+    def forget(self) -> None:
+        """Let go of what :meth:`keep` copied."""
+        self._kept = None
+
     def release(self) -> None:
         """Write the shared step counter back to every parameter's state."""
         if self._step is not None:
@@ -179,6 +199,7 @@ class WholeStep:
             *counter,
             *(tensor for _, _, tensor, _ in self._moving),
         ]
+        self._changing = [*self._params, *self._buffers.values(), *state_values, *counter]
         self._weight: int | None = None
         self._has_penalty = self._objective.penalty_term is not None
         return compiled_graph(self._flat_step, [*self._inputs, *leaves], "the model")

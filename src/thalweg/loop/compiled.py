@@ -5,12 +5,17 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from thalweg.data import split
+from thalweg.data.ranked import rows_in
 from thalweg.engine import RuleOptimizer
 from thalweg.engine.flat_graph import CannotCompile
 from thalweg.engine.whole_step import WholeStep
 from thalweg.objective import Objective
 
+from .out_of_memory import check_can_halve, may_run_out
 from .precision import Precision
 from .rates import Rates
 from .step import EagerStep
@@ -22,6 +27,11 @@ __all__ = ["PAYS_AFTER", "CompiledStep", "auto_compiles"]
 PAYS_AFTER = 150_000
 _LARGEST = 2_000_000  # parameters; beyond, the GEMMs decide and compiling takes longer
 _MOST_TENSORS = 32
+_HALF_MADE = (
+    "fit: memory held the compiled step before, so that nothing was kept to undo it with, and some parameters may be "
+    "updated already, so that it cannot be repeated. Go on from the last checkpoint (resume=…), with a lower "
+    "batch_size or step='eager'."
+)
 
 
 def auto_compiles(optimizer: Any, total_steps: int | None, accumulate: int, precision: Precision) -> tuple[bool, str]:
@@ -63,6 +73,7 @@ class CompiledStep(EagerStep):
         self._whole: WholeStep | None = None
         self._eager_only = False
         self._done = False
+        self._sure = True
         self.compile_seconds = 0.0
 
     def begin_epoch(self, alone: bool = False) -> None:
@@ -73,6 +84,8 @@ class CompiledStep(EagerStep):
 
     def micro(self, batch: Any, windows: int = 1) -> None:
         assert windows == 1, "accumulation runs eagerly"
+        if self.pieces > 1:  # as the run that is gone on with had it
+            self._eager_only = True
         if self._whole is None and not self._eager_only:
             self._compile(batch)
         whole = self._whole
@@ -80,10 +93,45 @@ class CompiledStep(EagerStep):
             if whole is not None:
                 whole.release()
             super().micro(batch, windows)
+            if self.pieces > 1:
+                self._leave()
             return
-        loss, weight, norm, penalty = whole(batch)
-        self.loss, self.weight, self.norms, self.penalty = loss, weight, norm, penalty
-        self._done = True
+        try:
+            self.loss, self.weight, self.norms, self.penalty = self._at_once(whole, batch)
+            self._done = True
+        except torch.OutOfMemoryError as error:
+            if whole.undoable:
+                whole.undo()
+                check_can_halve(self.objective.model, self.objective.loss, rows_in(batch), 1)
+            else:
+                error.add_note(_HALF_MADE)
+                raise
+        if not self._done:  # outside of the handler, whose traceback holds the tensors of the failed attempt
+            del whole
+            self._leave()
+            self._repeat(1, batch)
+            self.notice += "; the step is no longer compiled"
+
+    def _at_once(self, whole: WholeStep, batch: Any) -> tuple[Tensor, Tensor | int, Tensor, Tensor | None]:
+        """Make a compiled step, the first one so that it can be undone.
+
+        The graph updates in place as soon as it has a gradient, so that a step that memory does not hold may have
+        changed some parameters. Every call takes the same memory: only the first one is in danger, and a copy on the
+        host for it costs little.
+        """
+        if self._sure:
+            return whole(batch)
+        whole.keep()
+        made = whole(batch)
+        whole.forget()
+        self._sure = True
+        return made
+
+    def _leave(self) -> None:
+        """Go on eagerly from here."""
+        if self._whole is not None:
+            self._whole.release()
+        self._whole, self._eager_only = None, True
 
     def update(self) -> bool:
         if self._done:
@@ -117,4 +165,5 @@ class CompiledStep(EagerStep):
                 ) from error
             self._eager_only = True
             self.notice = f"the whole step could not be compiled ({error}); going on eagerly"
+        self._sure = not may_run_out(self._params[0].device)
         self.compile_seconds = time.perf_counter() - started

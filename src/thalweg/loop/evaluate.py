@@ -63,10 +63,11 @@ def evaluate(
             weight = weight + batch_weight
             if metrics:
                 metric.update_all(metrics, objective.loss, output, parts.target)
-    if total is None:
+    seen: Any = total is not None
+    if processes is not None:  # all of them get here, also one that has had no row
+        total, weight, seen = processes.total([0.0 if total is None else total, weight, float(seen)]).unbind()
+    if not seen or total is None:
         raise ValueError("evaluate: the data gave no batch, so there is nothing to evaluate; pass at least one sample.")
-    if processes is not None:
-        total, weight = processes.total([total, weight]).unbind()
     loss = float(total) / float(weight) if float(weight) else 0.0
     if objective.penalty_term is not None:
         loss += float(objective.penalty(dict(objective.model.named_parameters())))

@@ -56,6 +56,7 @@ def one_epoch(run: Run, progress: Progress, checkpoints: Checkpoints) -> None:
     """Train the epoch that the run is in to its end, validate, and write its row; or leave it where it was stopped."""
     started = time.perf_counter()
     finished = train_epoch(run, progress, checkpoints)
+    run.stepper.align()
     note_step(run)
     if run.is_watched or not finished:
         flush(run)
@@ -142,8 +143,15 @@ def update(run: Run) -> None:
 
 
 def note_step(run: Run) -> None:
-    """Say once why a step is made otherwise than was planned: eagerly, or from smaller pieces."""
-    if run.stepper.notice:
-        run.history.event(run.step, "step", run.stepper.notice)
-        warnings.warn(f"fit: {run.stepper.notice}", stacklevel=2)
-        run.stepper.notice = ""
+    """Say once why a step is made otherwise than was planned: eagerly, or from smaller pieces, in whichever process."""
+    notices = [run.stepper.notice]
+    run.stepper.notice = ""
+    if run.processes is not None:
+        if not run.processes.any(bool(notices[0])):
+            return
+        notices = run.processes.gather(notices[0])
+        notices = [f"process {rank}: {notice}" if notice else "" for rank, notice in enumerate(notices)]
+    for notice in filter(None, notices):
+        run.history.event(run.step, "step", notice)
+        if run.processes is None or run.processes.is_first:
+            warnings.warn(f"fit: {notice}", stacklevel=2)

@@ -11,7 +11,12 @@ from torch.utils._pytree import tree_map
 from thalweg.data.ranked import rows_in
 from thalweg.loss import Loss
 
-__all__ = ["check_can_halve", "pieces_of"]
+__all__ = ["check_can_halve", "may_run_out", "pieces_of"]
+
+
+def may_run_out(device: torch.device) -> bool:
+    """Whether memory that is too small is an error that can be gone on after; on the CPU the system decides."""
+    return device.type != "cpu"
 
 
 def pieces_of(batch: Any, pieces: int) -> list[Any]:

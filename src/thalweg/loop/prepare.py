@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from ..data import MemorySource, Source, Split, split
+from ..data.ranked import rows_in
 from ..loss import Loss
 from ..metric import is_token_loss
 from ..objective import Inputs, follow_model, logits_of
 from .evaluate import eval_mode
+from .out_of_memory import pieces_of
 from .precision import Precision
 
 __all__ = ["describe", "example_output", "example_rows", "prepare_loss", "vocabulary_of"]
@@ -46,6 +48,8 @@ def example_output(model: nn.Module, parts: Split, precision: Precision, who: st
         try:
             with precision.context():
                 return logits_of(model(*args, **kwargs))
+        except torch.OutOfMemoryError:  # says nothing about the data
+            raise
         except (RuntimeError, TypeError, IndexError, ValueError, AttributeError) as error:
             given = describe(parts.args if not parts.kwargs else {**parts.kwargs})
             raise ValueError(
@@ -68,7 +72,8 @@ def prepare_loss(
     parts = whole = split(batch)
     if is_token_loss(loss):
         parts = example_rows(parts, loss, vocabulary_of(model))
-    output, target = example_output(model, parts, precision, who), parts.target
+    parts, output = _of_held_rows(model, batch, parts, precision, who)
+    target = parts.target
     if target is None:
         raise ValueError(
             f"{who}: the data have no targets, so there is nothing to compare the output with; pass (X, y), or dicts "
@@ -82,6 +87,18 @@ def prepare_loss(
     elif is_token_loss(loss):  # those of the example's other rows are known as well
         targets = whole.target
     return loss.specialise(output, target, targets if isinstance(targets, Tensor) else None), output, target
+
+
+def _of_held_rows(model: nn.Module, batch: Any, parts: Split, precision: Precision, who: str) -> tuple[Split, Any]:
+    """Return the example and its output, from fewer rows where memory does not hold those of a whole batch."""
+    while True:
+        try:
+            return parts, example_output(model, parts, precision, who)
+        except torch.OutOfMemoryError:
+            if rows_in(batch) < 2:
+                raise
+        batch = pieces_of(batch, 2)[0]
+        parts = split(batch)
 
 
 def example_rows(parts: Split, loss: Loss, classes: int | None = None) -> Split:

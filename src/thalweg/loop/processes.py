@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -97,20 +97,19 @@ class Processes:
         return self.rank == 0
 
     def total(self, values: Sequence[Tensor | float]) -> Tensor:
-        """Return the sums of 0-dim values over all processes, shape **(k,)**, float64."""
+        """Return the sums of values over all processes, one after the other, shape **(k,)**, float64."""
         parts = [torch.as_tensor(value, dtype=torch.float64, device=self.device) for value in values]
-        together = torch.stack(parts)
+        together = torch.cat([part.reshape(-1) for part in parts])
         distributed.all_reduce(together)
         return together
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by their sums over all processes, in one exchange for each dtype."""
-        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
-            mine = [tensor for tensor in tensors if tensor.dtype is dtype]
-            flat = torch.cat([tensor.reshape(-1) for tensor in mine])
-            distributed.all_reduce(flat)
-            for tensor, part in zip(mine, torch.split(flat, [t.numel() for t in mine]), strict=True):
-                tensor.copy_(part.view_as(tensor))
+        _in_place(tensors, distributed.all_reduce)
+
+    def copy_first(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors by those of the first process, in one exchange for each dtype."""
+        _in_place(tensors, lambda flat: distributed.broadcast(flat, src=0))
 
     def any(self, mine: bool) -> bool:
         """Return whether it holds in any process; all of them must ask."""
@@ -129,6 +128,19 @@ class Processes:
         held: list[Any] = [None] * self.world_size
         distributed.all_gather_object(held, mine)
         return held
+
+
+def _in_place(tensors: Sequence[Tensor], exchange: Callable[[Tensor], Any]) -> None:
+    dense = [tensor for tensor in tensors if tensor.layout is torch.strided]
+    for dtype in dict.fromkeys(tensor.dtype for tensor in dense):
+        mine = [tensor for tensor in dense if tensor.dtype is dtype]
+        flat = torch.cat([tensor.reshape(-1) for tensor in mine])
+        exchange(flat)
+        for tensor, part in zip(mine, torch.split(flat, [t.numel() for t in mine]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+    for tensor in tensors:
+        if tensor.layout is not torch.strided:  # a sparse gradient holds other rows in each process
+            exchange(tensor)
 
 
 def check_sharded(optimizer: torch.optim.Optimizer) -> None:

@@ -33,9 +33,8 @@ def collect(run: Run) -> dict[str, Any]:
 
     Called between updates, so there is never a partial accumulation to keep: a stop waits for the window's end.
     """
-    generators = [dict(zip(("tensors", "plain"), snapshot_rng(), strict=True))]
-    if run.processes is not None:
-        generators = run.processes.gather(generators[0])
+    own = dict(zip(("tensors", "plain"), snapshot_rng(), strict=True)), run.stepper.pieces
+    generators, pieces = zip(*([own] if run.processes is None else run.processes.gather(own)), strict=True)
     arrays, history = run.history.state()
     run.stepper.settle()
     return {
@@ -60,8 +59,8 @@ def collect(run: Run) -> dict[str, Any]:
         "hooks": [[type(hook).__name__, *hook.state()] for hook in run.hooks],
         "history": {"arrays": arrays, "plain": history},
         "guard": run.watch.state(),
-        "pieces": run.stepper.pieces,
-        "rng": generators,  # of every process, by rank
+        "pieces": list(pieces),  # as the generators, of every process by rank
+        "rng": list(generators),
     }
 
 
@@ -169,7 +168,7 @@ def restore_generators(run: Run, stored: list[dict[str, Any]]) -> list[str]:
     """Put back this process's generators; with another number of processes each begins anew, which is said."""
     if not (isinstance(stored, list) and stored and all(isinstance(one, dict) for one in stored)):
         raise TypeError("the generators' states are no list of one for each process")
-    rank, world_size = (0, 1) if run.processes is None else (run.processes.rank, run.processes.world_size)
+    rank, world_size = _place(run)
     if len(stored) == world_size:
         restore_rng(stored[rank]["tensors"], stored[rank]["plain"])
         return []
@@ -201,10 +200,18 @@ def put_back(run: Run, tree: dict[str, Any], where: str) -> list[str]:
     run.epoch_sum, run.epoch_weight = progress["epoch_sum"], progress["epoch_weight"]
     run.best = progress["best"]
     run.watch.load_state(tree["guard"])
-    run.stepper.pieces = int(tree.get("pieces", 1))
+    rank, world_size = _place(run)
+    pieces = tree.get("pieces", [1])
+    mine = pieces[rank] if len(pieces) == world_size else max(pieces, default=1)
+    run.stepper.pieces = max(run.stepper.pieces, int(mine))  # after a rollback, memory is no larger than it was
     source, lines = keep_position(run, tree["settings"], tree["source"])
     run.source.load_state(source)
     return lines
+
+
+def _place(run: Run) -> tuple[int, int]:
+    """Return this process's rank, and how many there are."""
+    return (0, 1) if run.processes is None else (run.processes.rank, run.processes.world_size)
 
 
 def _rates(run: Run) -> list[tuple[dict[str, Any], dict[str, Any]]]:

@@ -86,6 +86,9 @@ class EagerStep:
         Raises:
             torch.OutOfMemoryError: halves would not give the same gradient; the message says why.
         """
+        self._attempt(batch, windows)
+
+    def _attempt(self, batch: Any, windows: int) -> None:
         try:
             self._micro(batch, windows)
             repeat = False
@@ -114,7 +117,7 @@ class EagerStep:
             f"{-(-rows // self.pieces)} from here on; the gradient is the same (dropout draws anew)"
         )
         for held in again:
-            self.micro(held, windows)
+            self._attempt(held, windows)
 
     def _micro(self, batch: Any, windows: int) -> None:
         if self.pieces == 1:
@@ -264,6 +267,9 @@ class EagerStep:
     def begin_epoch(self, alone: bool = False) -> None:
         """Before an epoch's first batch; *alone*: nobody but this step touches model and optimizer until its end."""
         self._alone, self._bound = alone, None
+
+    def align(self) -> None:
+        """Give every process the same buffers, before they evaluate; where there is one, nothing is to be done."""
 
     def settle(self) -> None:
         """Make the optimizer's state complete: called before anyone reads it."""
