@@ -54,9 +54,14 @@ class FlatUpdate:
     @staticmethod
     def serves(rule: StackedRule, members: Members) -> bool:
         """Whether it computes what the update parameter by parameter does, and is likely to be faster."""
-        if not rule.broadcasts or len(members.params) < 2:
+        if len(members.params) < 2 or sum(param.numel() for param in members.params.values()) > SMALL:
             return False
-        if sum(param.numel() for param in members.params.values()) > SMALL:
+        return FlatUpdate.lies_side_by_side(rule, members)
+
+    @staticmethod
+    def lies_side_by_side(rule: StackedRule, members: Members) -> bool:
+        """Whether the rule treats elements one by one and its states can lie as the parameters do."""
+        if not rule.broadcasts:
             return False
         kinds = {(param.dtype, param.device) for param in members.params.values()}
         same = all(

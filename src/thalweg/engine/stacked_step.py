@@ -54,6 +54,20 @@ class Members:
         states = {name: chosen(state) for name, state in self.states.items()}
         return Members(chosen(self.params), chosen(self.fixed), chosen(self.buffers), states, self.groups)
 
+    @staticmethod
+    def joined(parts: Sequence[Members]) -> Members:
+        """Return the members of all *parts* one after the other, as copies."""
+        first = parts[0]
+
+        def cat(which: str) -> dict[str, Tensor]:
+            return {name: torch.cat([getattr(part, which)[name] for part in parts]) for name in getattr(first, which)}
+
+        states = {
+            name: {key: torch.cat([part.states[name][key] for part in parts]) for key in state}
+            for name, state in first.states.items()
+        }
+        return Members(cat("params"), cat("fixed"), cat("buffers"), states, first.groups)
+
 
 @dataclass
 class Moment:

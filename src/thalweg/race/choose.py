@@ -12,10 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ..data import split
 from ..engine.stacked_flat import SMALL
-from ..engine.stacked_forward import ChainForward, stacked_forward
-from ..loop.modes import train_mode
+from ..engine.stacked_forward import ChainForward
+from ..optim import Wrapper
 from .alone import Alone
 from .candidate import Candidate
 from .entry import Entry
@@ -34,6 +33,8 @@ _CLEARLY = 0.9  # of the time alone is what a stack may take to be taken
 _LONG = 400  # updates of a training from which on every way is tried at full size
 WORTH = 50  #: Updates of a training below which nothing is measured.
 _SHORT = 2000  # updates of a training below which a small chain of layers is stacked without being measured
+_WORTH_A_KERNEL = 10_000  # updates of all members together from which on compiling one for their machine is paid back
+_HOW = {"stacked": "of all at once", "each": "member by member"}
 _MANY = 512  # parameters of a member from which one kernel call for it may be faster than its part of a stacked update
 #: Seconds that the rest of a lane must take eagerly for ``"auto"`` to compile: about twice what compiling takes with a
 #: cold cache, so that it has paid before half of the lane is over (benchmarks/race.py prints what it measures).
@@ -48,12 +49,14 @@ class Choice:
         stacking, stepping: as asked for.
         notes: what was decided, in words.
         seconds: structure of a rule → measured seconds of one update of one member.
+        agrees: whether a stack of this model was seen to give what its members give alone.
     """
 
     stacking: Stacking = "auto"
     stepping: Stepping = "auto"
     notes: list[str] = field(default_factory=list)
     seconds: dict[Any, float] = field(default_factory=dict)
+    agrees: bool = False
 
     def note(self, text: str) -> None:
         """Keep a decision, once."""
@@ -78,10 +81,12 @@ def choose_lanes(
     for place, candidate in enumerate(candidates):
         kinds.setdefault((structure(candidate.rule), candidate.order is None), []).append(place)
     lanes: list[Lane] = []
+    # As for a rule's own kernel (engine/choice.py): by the work alone, never by what is on disk.
+    kernel = choice.stepping == "auto" and total * len(candidates) >= _WORTH_A_KERNEL
     for key, places in kinds.items():
         mine = [candidates[place] for place in places]
         named = [numbers[place] for place in places]
-        lanes += _lanes_of_kind(entry, mine, named, total, choice, reason, key)
+        lanes += _lanes_of_kind(entry, mine, named, total, choice, reason, key, kernel)
     return lanes
 
 
@@ -93,6 +98,7 @@ def _lanes_of_kind(
     choice: Choice,
     reason: str,
     key: Any,
+    kernel: bool,
 ) -> list[Lane]:
     def alone(why: str) -> list[Lane]:
         choice.note(f"one after the other: {why}")
@@ -100,7 +106,9 @@ def _lanes_of_kind(
 
     if choice.stacking == "never":
         return alone("asked for")
-    reason = reason or _disagreement(entry, candidates, numbers, total)
+    if not reason and not (choice.agrees and _is_our_own(entry, candidates[0])):
+        reason = _disagreement(entry, candidates, numbers, total)
+        choice.agrees = not reason
     if reason:
         if choice.stacking == "always":
             raise ValueError(f"race: stacking='always' was asked for, but {reason}; use stacking='auto'.")
@@ -109,9 +117,10 @@ def _lanes_of_kind(
     size = min(len(candidates), most)
     update = "stacked"
     known = choice.stacking == "auto" and choice.stepping != "compiled" and len(candidates) > 1
-    if total >= WORTH and not (known and total < _SHORT and _is_small_chain(entry, len(candidates))):
+    unmeasured = total < WORTH or (known and total < _SHORT and _is_small_chain(entry, len(candidates)))
+    if not unmeasured:
         must = choice.stacking == "always" or choice.stepping == "compiled"
-        size, update, seconds, single = _measured(entry, candidates, numbers, total, size, must)
+        size, update, seconds, single = _measured(entry, candidates, numbers, total, size, must, kernel)
         choice.seconds[key] = min(seconds, single)
         if single < seconds:
             return alone(f"stacked, this model is no faster here (measured; alone {1e3 * single:.3g} ms per update)")
@@ -121,23 +130,30 @@ def _lanes_of_kind(
     for first in range(0, len(candidates), size):
         here = slice(first, first + size)
         stack = Stack(entry, candidates[here], numbers[here], total)
-        stack.update = update
+        stack.update = "kernel" if kernel and update == "stacked" and unmeasured and stack.has_kernel else update
         found.append(stack)
     assert isinstance(stack, Stack)
     chunks = f", {len(found)} chunks of up to {size}" if len(found) > 1 else ""
     choice.note(
-        f"{stack.forward.name}{chunks}; update {'of all at once' if update == 'stacked' else 'member by member'}"
+        f"one kernel for passes and updates{chunks}"
+        if stack.update == "kernel"
+        else f"{stack.forward.name}{chunks}; update {_HOW[stack.update]}"
     )
     return found
+
+
+def _is_our_own(entry: Entry, candidate: Candidate) -> bool:
+    """Whether layers and rule are of those whose stacks are tested against members alone: one look is enough."""
+    rule: Any = candidate.rule
+    while isinstance(rule, Wrapper):
+        rule = rule.rule
+    return isinstance(entry.forward, ChainForward) and type(rule).__module__.startswith("thalweg.")
 
 
 def _is_small_chain(entry: Entry, count: int) -> bool:
     """Whether members are so small, and of such layers, that a stack of them is several times faster anywhere."""
     size = count * sum(param.numel() for param in entry.module.parameters())
-    train_mode(entry.module)
-    return size <= SMALL and isinstance(
-        stacked_forward(entry.module, split(entry.source.first()), entry.layers), ChainForward
-    )
+    return size <= SMALL and isinstance(entry.forward, ChainForward)
 
 
 def _refusal(entry: Entry) -> str:
@@ -177,12 +193,18 @@ def _disagreement(entry: Entry, candidates: Sequence[Candidate], numbers: Sequen
 
 
 def _measured(
-    entry: Entry, candidates: list[Candidate], numbers: list[int], total: int, size: int, must: bool
+    entry: Entry,
+    candidates: list[Candidate],
+    numbers: list[int],
+    total: int,
+    size: int,
+    must: bool,
+    kernel: bool,
 ) -> tuple[int, str, float, float]:
     """Return (members per stack, update, seconds of one update of one member, the same alone), tried on copies."""
     size_of_one = sum(param.numel() for param in entry.module.parameters())
     kernels = entry.device.type == "cpu" and size_of_one >= _MANY
-    updates = ("stacked", "each") if kernels else ("stacked",)
+    updates = (*(("kernel",) if kernel else ()), "stacked", *(("each",) if kernels else ()))
     if must:
         return (*_best_of(entry, candidates[:size], numbers[:size], total, updates), math.inf)
     single = _seconds(Alone(entry, candidates[:1], numbers[:1], total, ""))
@@ -204,6 +226,8 @@ def _best_of(
     stack = Stack(entry, candidates, numbers, total)
     found = []
     for update in updates:
+        if update == "kernel" and not stack.has_kernel:
+            continue
         stack.update = update
         found.append((len(candidates), update, _seconds(stack) / len(candidates)))
     return min(found, key=lambda way: way[2])

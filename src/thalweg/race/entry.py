@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from .. import data as datas
 from ..data import Source, split
 from ..engine.counter_dropout import CounterDropout
+from ..engine.stacked_chain import Chain, read_chain
+from ..engine.stacked_forward import StackedForward, stacked_forward
 from ..loop import Precision, build_groups, prepare_loss
+from ..loop.modes import train_mode
 from ..loss import Loss, Penalty
 from ..objective import Inputs
 from ..optim import Rule
@@ -52,6 +55,25 @@ class Entry:
     draws: bool = False
     weights: dict[int | None, Weights] = field(default_factory=dict)
     sources: dict[int, Source] = field(default_factory=dict)
+    _forward: StackedForward | None = None
+    _chains: dict[str, Chain | None] = field(default_factory=dict)
+
+    @property
+    def forward(self) -> StackedForward:
+        """How the outputs of many members are computed, found out once: for the stacks of all rules."""
+        if self._forward is None:
+            train_mode(self.module)
+            self._forward = stacked_forward(self.module, split(self.source.first()), self.layers)
+        return self._forward
+
+    def chain(self, which: Literal["train", "valid"]) -> Chain | None:
+        """Return model and loss as the kernel for small chains knows them, or None where it does not."""
+        if which not in self._chains:
+            source, loss = (self.source, self.loss) if which == "train" else (self.valid, self.valid_loss)
+            assert source is not None
+            plain = self.penalty is None and not self.layers
+            self._chains[which] = read_chain(self.forward, loss, split(source.first())) if plain else None
+        return self._chains[which]
 
     @property
     def per_epoch(self) -> int:

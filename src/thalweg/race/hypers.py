@@ -113,6 +113,37 @@ class Hypers:
         row = step - self._first
         return [{name: _list(value, row) for name, value in table.items()} for table in self._host]
 
+    def sample(self) -> dict[str, Any]:
+        """Return one group's hyperparameters with 1/2 for every number that is not 0 for all members, groups, steps."""
+        tables = [self._values(group, np.arange(1)) for group in self._groups]
+        moved = {_key(self._bases, name) for held, _ in self._schedules.values() for name in held}
+
+        def one(name: str, values: list[Any]) -> Any:
+            if isinstance(values[0], tuple) and is_number(name, 1.0):
+                return tuple(one(name, list(column)) for column in zip(*values, strict=True))
+            if not is_number(name, values[0]) and not isinstance(values[0], np.ndarray):
+                return values[0]
+            return 0.5 if name in moved or any(np.any(np.asarray(value) != 0) for value in values) else 0.0
+
+        return {name: one(name, [table[name] for table in tables]) for name in self._bases}
+
+    def columns(self, first: int, count: int, groups: Sequence[int], names: Sequence[str]) -> Column:
+        """Return hyperparameters for *count* updates from *first* on, **(S, K, groups, names)**; S is 1 if none moves.
+
+        Args:
+            first, count: updates.
+            groups: numbers of param groups.
+            names: of hyperparameters; ``"betas/1"`` is the second of a pair.
+        """
+        steps = np.arange(first, first + (count if self._schedules else 1))
+        found = np.empty((len(steps), self.count, len(groups), len(names)))
+        for place, group in enumerate(groups):
+            values = self._values(self._groups[group], steps)
+            for column, name in enumerate(names):
+                base, _, item = name.partition("/")
+                found[:, :, place, column] = values[base][int(item)] if item else values[base]
+        return found
+
     def _fill(self, step: int) -> None:
         size = max(16, min(_BLOCK, _VALUES // self.count)) if self._schedules else 1
         steps = np.arange(step, step + size)

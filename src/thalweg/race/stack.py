@@ -14,21 +14,22 @@ from torch.utils._pytree import tree_map
 from ..data import split
 from ..engine.counter_dropout import dropout_keys
 from ..engine.flat_graph import CannotCompile
+from ..engine.stacked_chain import ChainKernel
 from ..engine.stacked_flat import FlatUpdate
-from ..engine.stacked_forward import StackedForward, VmapForward, stacked_forward
+from ..engine.stacked_forward import StackedForward, stacked_forward
 from ..engine.stacked_objective import StackedObjective
 from ..engine.stacked_rule import StackedRule
 from ..engine.stacked_step import CompiledStack, Members, Moment, eager_step, updated
-from ..engine.stacked_totals import totals
-from ..loop import eval_mode
 from ..loop.modes import train_mode
 from .candidate import Candidate
+from .chained import advance_chained, kernel_for, scores_chained
 from .each import EachUpdate
 from .entry import Entry
 from .hypers import Hypers
 from .initial import Weights
 from .lane import Lane, Losses
 from .reestimate import reestimated_scores
+from .scoring import stacked_scores
 
 __all__ = ["Stack", "out_of_memory"]
 
@@ -40,7 +41,8 @@ class Stack(Lane):
 
     Attributes:
         update: ``"stacked"``: one computation with **(K, 1, …)** hyperparameters; ``"each"``: torch's kernels, member
-            by member, on views of the stack. Both compute the same.
+            by member, on views of the stack; ``"kernel"``: passes and update of all members in one call, where
+            :attr:`has_kernel`. All compute the same.
         most: members that it began with; stacks are joined up to that.
         compiled: the whole step as one call, or None.
     """
@@ -60,9 +62,7 @@ class Stack(Lane):
         self.rule = StackedRule(candidates[0].rule)
         own, place = entry.groups(candidates[0].rule)
         self._own = own
-        example = split(entry.source.first())
-        train_mode(entry.module)
-        self.forward: StackedForward = stacked_forward(entry.module, example, entry.layers)
+        self.forward: StackedForward = entry.forward
         self.update = "stacked"
         self.most = len(numbers)
         self.compiled: CompiledStack | None = None
@@ -70,6 +70,7 @@ class Stack(Lane):
         self._members = self._begin(place) if members is None else members
         self._each: EachUpdate | None = None
         self._flat: FlatUpdate | None = None
+        self._kernel: ChainKernel | None = None
         self._moments()
 
     @property
@@ -83,7 +84,7 @@ class Stack(Lane):
 
     @members.setter
     def members(self, members: Members) -> None:
-        self._members, self._each, self._flat = members, None, None
+        self._members, self._each, self._flat, self._kernel = members, None, None, None
 
     def _begin(self, place: dict[str, int]) -> Members:
         drawn = [self.entry.initial(candidate.seed) for candidate in self.candidates]
@@ -115,7 +116,7 @@ class Stack(Lane):
         self._orders = None if len(set(orders)) == 1 else orders
         self._shared = orders[0]
         self._keys: tuple[int, Tensor] | None = None
-        self._each = self._flat = None
+        self._each = self._flat = self._kernel = None
         self._is_small = FlatUpdate.serves(self.rule, self._members)
 
     def moment(self) -> Moment:
@@ -151,7 +152,34 @@ class Stack(Lane):
                     yield tree_map(_stacked, *rows)
             epoch, start = epoch + 1, 0
 
+    @property
+    def has_kernel(self) -> bool:
+        """Whether many updates of all members can be one call, for which the members are laid out anew."""
+        if self._kernel is None:
+            chain = self.entry.chain("train")
+            if chain is not None:
+                self.members = self.members
+                self._kernel = kernel_for(self, chain)
+        return self._kernel is not None
+
+    @property
+    def kernel(self) -> ChainKernel:
+        """The kernel of a stack that has one."""
+        if not self.has_kernel:
+            raise ValueError("race: this stack cannot be advanced by one kernel; advance it by another update.")
+        assert self._kernel is not None
+        return self._kernel
+
+    @property
+    def is_chained(self) -> bool:
+        """Whether it is advanced by its kernel."""
+        if self.update == "kernel" and not self.has_kernel:  # a state from where there was a compiler
+            self.update = "stacked"
+        return self.update == "kernel" and self.compiled is None
+
     def advance(self, count: int) -> Losses:
+        if self.is_chained:
+            return advance_chained([self], count)
         train_mode(self.entry.module)
         kept: list[Tensor] = []
         batches = self.batches()
@@ -286,28 +314,16 @@ class Stack(Lane):
         }
         return {**found, **members.fixed}
 
-    @torch.no_grad()
     def scores(self) -> Losses:
         entry = self.entry
         assert entry.valid is not None
+        if self.is_chained:
+            found = scores_chained([self])
+            if found is not None:
+                return found
         if self.rule.rule.averages and self.members.buffers:
             return reestimated_scores(entry, [self.weights(row) for row in range(len(self))])
-        params = self.evaluated()
-        loss, weight = torch.zeros(len(self), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-        with eval_mode(entry.module):
-            for batch in entry.valid.batches(0):
-                parts = split(batch)
-                forward = self.forward
-                if isinstance(forward, VmapForward):
-                    forward = VmapForward(entry.module, 0)
-                output, _ = forward(params, self.members.buffers, parts, None)
-                total, amount = totals(entry.valid_loss, output, parts, classes_first=forward.classes_first)
-                loss += total.to("cpu", torch.float64)
-                weight = weight + (amount.to("cpu", torch.float64) if isinstance(amount, Tensor) else amount)
-        mean = torch.where(weight > 0, loss / torch.where(weight > 0, weight, 1), 0.0)
-        if entry.penalty is not None:
-            mean = mean + torch.func.vmap(entry.penalty)(params).to("cpu", torch.float64)
-        return mean.numpy()
+        return stacked_scores(entry, self.forward, self.evaluated(), self.members.buffers)
 
     def keep(self, rows: Sequence[int]) -> None:
         if not rows:
@@ -323,7 +339,7 @@ class Stack(Lane):
         for other in others:
             self.candidates += other.candidates
             self.numbers += other.numbers
-        self.members = _joined([self.members, *(other.members for other in others)])
+        self.members = Members.joined([self.members, *(other.members for other in others)])
         self.compiled = None
         self._moments()
 
@@ -378,16 +394,3 @@ def _limits(given: Sequence[float | None], like: Tensor) -> Tensor | None:
     if all(limit is None for limit in given):
         return None
     return torch.tensor([math.inf if v is None else v for v in given], dtype=like.dtype, device=like.device)
-
-
-def _joined(parts: Sequence[Members]) -> Members:
-    first = parts[0]
-
-    def cat(which: str) -> dict[str, Tensor]:
-        return {name: torch.cat([getattr(part, which)[name] for part in parts]) for name in getattr(first, which)}
-
-    states = {
-        name: {key: torch.cat([part.states[name][key] for part in parts]) for key in state}
-        for name, state in first.states.items()
-    }
-    return Members(cat("params"), cat("fixed"), cat("buffers"), states, first.groups)

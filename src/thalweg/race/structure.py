@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ def is_number(name: str, value: Any) -> bool:
     return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and name in _MEASURES)
 
 
+@lru_cache(maxsize=4096)
 def structure(rule: Rule) -> tuple[Any, ...]:
     """Return what members of one stack have in common: classes, flags, whole numbers, and which state there is.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..data import split
 from ..engine.stacked_flat import SMALL
 from ..loop.modes import train_mode
+from .chained import advance_chained, scores_chained
 from .initial import Weights
 from .lane import Lane, Losses
 from .stack import Stack, out_of_memory
@@ -47,6 +48,8 @@ class Team:
 
     def advance(self, count: int) -> Losses:
         """Make *count* updates of every member; return the losses before each, **(count, K)**."""
+        if self.stacks[0].is_chained:
+            return advance_chained(self.stacks, count)
         first = self.stacks[0]
         train_mode(first.entry.module)
         batches = first.batches()
@@ -78,6 +81,9 @@ class Team:
 
     def scores(self) -> Losses:
         """Return each member's loss over the validation data, **(K,)**."""
+        found = scores_chained(self.stacks) if self.stacks[0].is_chained else None
+        if found is not None:
+            return found
         return np.concatenate([stack.scores() for stack in self.stacks])
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -104,16 +110,21 @@ class Team:
 def teams(lanes: Sequence[Lane]) -> list[Lane | Team]:
     """Return the lanes with small stacks at one step put together.
 
-    Only stacks that update all parameters side by side, share their batches and smooth no labels by themselves: the
-    others gain nothing, or compute something else before the update.
+    Only stacks that share their batches, and either are advanced by a kernel, which then has more members to share out
+    among the threads, or update all parameters side by side and smooth no labels by themselves: the others gain
+    nothing, or compute something else before the update.
     """
     found: list[Lane | Team] = []
     joined: dict[int, list[Stack]] = {}
+    chained: dict[int, list[Stack]] = {}
     for lane in lanes:
-        if isinstance(lane, Stack) and len(lane) and lane.is_plain:
+        if isinstance(lane, Stack) and len(lane) and lane.is_chained and not lane.own_rows:
+            chained.setdefault(lane.step, []).append(lane)
+        elif isinstance(lane, Stack) and len(lane) and lane.is_plain:
             joined.setdefault(lane.step, []).append(lane)
         else:
             found.append(lane)
+    found += [Team(stacks) if len(stacks) > 1 else stacks[0] for stacks in chained.values()]
     for stacks in joined.values():
         size = sum(param.numel() for stack in stacks for param in stack.held.params.values())
         found += [Team(stacks)] if len(stacks) > 1 and size <= SMALL else stacks
