@@ -15,14 +15,7 @@ from .mnist_pickle import read_mnist_pickle
 from .named import NamedData
 from .obtain import OBTAINABLE, Obtainable, data_root, is_obtained, obtain
 from .permutation import permutation
-from .streams import (
-    KeyedPermutation,
-    StreamDataset,
-    StreamSource,
-    bind_columns_to_rows,
-    bind_take_rows,
-    stream,
-)
+from .streams import Kernels, KeyedPermutation, StreamDataset, StreamSource, bind_kernels, stream
 from .table import Table, read_table
 
 __all__ = [
@@ -30,6 +23,7 @@ __all__ = [
     "OBTAINABLE",
     "Batch",
     "Description",
+    "Kernels",
     "KeyedPermutation",
     "LoaderSource",
     "MapStyleSource",
@@ -42,8 +36,7 @@ __all__ = [
     "StreamDataset",
     "StreamSource",
     "Table",
-    "bind_columns_to_rows",
-    "bind_take_rows",
+    "bind_kernels",
     "data_root",
     "describe",
     "is_obtained",

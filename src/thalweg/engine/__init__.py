@@ -1,8 +1,9 @@
 """Executions of an update rule, and the ``torch.optim.Optimizer`` around them."""
 
-from thalweg.data import bind_columns_to_rows, bind_take_rows
+from thalweg.data import Kernels, bind_kernels
 from thalweg.engine.base import Engine
-from thalweg.engine.c_columns import columns_to_rows
+from thalweg.engine.c_columns import columns_to_rows, take_columns
+from thalweg.engine.c_pages import page_headers, unpack_dictionary
 from thalweg.engine.c_rows import take_rows
 from thalweg.engine.choice import choose_engine
 from thalweg.engine.clip import clip_coefficient, total_norm
@@ -14,8 +15,7 @@ from thalweg.engine.rounding import Rounder, round_stochastically
 from thalweg.optim import bind_shell
 
 bind_shell(RuleOptimizer)
-bind_columns_to_rows(columns_to_rows)
-bind_take_rows(take_rows)
+bind_kernels(Kernels(take_rows, columns_to_rows, take_columns, page_headers, unpack_dictionary))
 
 __all__ = [
     "CompiledEngine",

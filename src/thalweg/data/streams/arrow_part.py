@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ class ArrowPart(Part):
     is_seekable = False
     block_bytes = 1 << 20
     unit_name = "unit"
+    item: np.dtype[Any] | None = None  # the one type of all columns, where their values lie in a mapped file
     bounds: NDArray[np.int64]
 
     def __init__(self, file: File, chosen: Chosen, condition: Any) -> None:
@@ -56,11 +58,15 @@ class ArrowPart(Part):
         self.bounds = self.units = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self.n = int(self.bounds[-1])
 
-    def seekable(self) -> None:
-        """Say that the units are views of a mapped file, so that blocks need not be whole units."""
+    def seekable(self, item: np.dtype[Any] | None) -> None:
+        """Say that the units are views of a mapped file, of columns of one type or (None) of several.
+
+        Blocks need not be whole units then, and 32 of the small ones fit into a core's cache.
+        """
         self.is_seekable = self.is_mapped = True
+        self.item = item
         self.units = None
-        self.block_bytes = 256 << 10
+        self.block_bytes = 48 << 10
 
     @abstractmethod
     def batches(self, unit: int, opened: Any) -> Iterator[Any]:
@@ -70,6 +76,13 @@ class ArrowPart(Part):
         """Return the first row within the unit of each of its pieces, and the pieces' columns, where they lie.
 
         None where they are to be had from `batches` only.
+        """
+        return None
+
+    def places(self, unit: int, opened: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """Return the first row within the unit of each of its pieces, and the addresses of its columns there.
+
+        None where they are to be had from `views` or `batches` only.
         """
         return None
 
@@ -120,15 +133,38 @@ class ArrowReader(PartReader):
         self._batch: Any = None
         self._columns: Columns | None = None
 
-    def read(self, start: int, stop: int, into: Rows) -> None:
+    def read(self, start: int, stop: int, into: Rows) -> bool:
+        return self.read_blocks([(start, stop)], into)
+
+    def read_blocks(self, blocks: Sequence[tuple[int, int]], into: Rows) -> bool:
+        with self._damages():
+            return self._read_blocks(blocks, into)
+
+    def gather(self, rows: NDArray[np.int64], into: Rows) -> bool:
+        with self._damages():
+            return self._gather(rows, into)
+
+    @contextmanager
+    def _damages(self) -> Iterator[None]:
+        """Name the file and the unit in what Arrow says."""
         import pyarrow as pa
 
         try:
-            self._read(start, stop, into)
+            yield
         except (pa.ArrowException, OSError) as error:
             raise self._part.damaged(self._unit, error) from None
 
-    def _read(self, start: int, stop: int, into: Rows) -> None:
+    def _read_blocks(self, blocks: Sequence[tuple[int, int]], into: Rows) -> bool:
+        done, finite = 0, True
+        for start, stop in blocks:
+            finite = self._read(start, stop, cut(into, done, done + stop - start)) and finite
+            done += stop - start
+        return finite
+
+    def _gather(self, rows: NDArray[np.int64], into: Rows) -> bool:
+        raise NotImplementedError
+
+    def _read(self, start: int, stop: int, into: Rows) -> bool:
         if start != self._row:
             self._seek(start)
         done = 0
@@ -138,6 +174,7 @@ class ArrowReader(PartReader):
             self._used += count
             start, done = start + count, done + count
             self._row = start
+        return False
 
     def _place(self, row: int) -> str:
         return f"row {row} of {self._part.name}"

@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 from thalweg.errors import unknown_name
 
 from .files import WHO
-from .rows import Layout, Rows
+from .kernels import KERNELS
+from .rows import Layout, Rows, is_finite
 
-__all__ = ["Chosen", "Columns", "bind_columns_to_rows", "choose", "refuse_null", "to_numbers"]
+__all__ = ["Chosen", "Columns", "choose", "refuse_null", "to_numbers"]
 
 _DAY = 86_400
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -192,10 +193,16 @@ class Columns:
     def __len__(self) -> int:
         return len(self._numbers[0])
 
-    def fill(self, start: int, into: Rows) -> None:
-        """Copy the rows from *start* on, as many as *into* takes."""
+    @property
+    def addresses(self) -> NDArray[np.int64]:
+        """Where all columns begin in memory, **(p,)**."""
+        return np.array([column.__array_interface__["data"][0] for column in self._numbers], np.int64)
+
+    def fill(self, start: int, into: Rows) -> bool:
+        """Copy the rows from *start* on, as many as *into* takes; return whether all are known to be finite."""
         stop = start + len(into.x)
-        if not self._compiled(start, into.x):
+        done = self._compiled(start, into.x)
+        if done is None:
             _transpose([column[start:stop] for column in self._numbers[: self._width]], into.x)
         rest = [column[start:stop] for column in self._numbers[self._width :]]
         if into.y is not None:
@@ -206,6 +213,7 @@ class Columns:
                     into.y[:, index] = rest.pop(0)
         if into.w is not None:
             into.w[...] = rest.pop(0)
+        return bool(done) and into.w is None and (into.y is None or is_finite(into.y))
 
     def take(self, index: NDArray[np.int64], places: NDArray[np.int64], into: Rows) -> None:
         """Copy the rows *index* to the rows *places* of *into*."""
@@ -217,21 +225,11 @@ class Columns:
         for column, target in zip(self._numbers, targets, strict=True):
             target[places] = column[index]
 
-    def _compiled(self, start: int, x: NDArray[Any]) -> bool:
-        if not _kernel or self._places is None or self._kind != x.dtype:
-            return False
-        return _kernel[0](self._places + start * x.itemsize, x)
-
-
-_kernel: list[Callable[[NDArray[np.int64], NDArray[Any]], bool]] = []
-
-
-def bind_columns_to_rows(kernel: Callable[[NDArray[np.int64], NDArray[Any]], bool]) -> None:
-    """Name what writes columns, by their addresses, as rows **(n, p)**, and says whether it has.
-
-    ``engine``, which compiles it, stands above this package and calls this once. Without it NumPy copies.
-    """
-    _kernel[:] = [kernel]
+    def _compiled(self, start: int, x: NDArray[Any]) -> bool | None:
+        if KERNELS.columns_to_rows is None or self._places is None or self._kind != x.dtype:
+            return None
+        places = self._places + start * x.itemsize
+        return KERNELS.columns_to_rows(places[None], np.array([len(x)], np.int64), x)
 
 
 _TILE = 2048  # rows written at a time: the lines of a tile stay in the cache until all their columns are there

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from .ahead import SLOW, Ahead
 from .buffers import Buffers
+from .kernels import KERNELS
 from .order import EpochOrder, Window
 from .read_ahead import read_ahead
 from .rows import Array, Rows, cut, is_finite, take
 from .table import RowTable, TableReader, Tile
 
-__all__ = ["Span", "bind_take_rows", "check_rows", "feed"]
+__all__ = ["Span", "check_rows", "feed"]
 
 Integers = NDArray[np.int64]
 
@@ -69,13 +70,13 @@ def _made(reader: TableReader, order: EpochOrder, spans: Sequence[Span], buffers
 
 def _lying(reader: TableReader) -> Rows | None:
     """Return all rows as views, where there is a kernel that takes them from there."""
-    if not _kernel or not reader.table.is_mapped or len(reader.table.layout.shape) != 1:
+    if KERNELS.take_rows is None or not reader.table.is_mapped or len(reader.table.layout.shape) != 1:
         return None
     one = reader.table.layout.empty(1)
     rows = reader.views_of_all(one)
     if rows is None or rows.w is not None:
         return None
-    done = _kernel[0](rows.x, rows.y, np.zeros(1, np.int64), one.x, one.y)
+    done = KERNELS.take_rows(rows.x, rows.y, np.zeros(1, np.int64), one.x, one.y)
     return None if done is None else rows
 
 
@@ -85,18 +86,6 @@ def _checked(table: RowTable, order: EpochOrder, span: Span, rows: Rows) -> Rows
 
     check_rows(table, rows, row_of)
     return rows
-
-
-TakeRows = Callable[[Array, Array | None, Integers, Array, Array | None], bool | None]
-_kernel: list[TakeRows] = []
-
-
-def bind_take_rows(kernel: TakeRows) -> None:
-    """Name what copies rows by their numbers and says whether all are finite, or None where it has done nothing.
-
-    ``engine``, which compiles it, stands above this package and calls this once. Without it NumPy copies.
-    """
-    _kernel[:] = [kernel]
 
 
 class _Straight:
@@ -160,7 +149,8 @@ class _Picked:
         rows = self.order.rows(span.start, span.stop)
         rows = rows if span.picked is None else rows[span.picked]
         out = self.empty(len(rows))
-        self.is_known_finite = bool(_kernel[0](self._lying.x, self._lying.y, rows, out.x, out.y))
+        assert KERNELS.take_rows is not None, "it has taken one row"
+        self.is_known_finite = bool(KERNELS.take_rows(self._lying.x, self._lying.y, rows, out.x, out.y))
         self._ahead.took(time.perf_counter() - began, span.start, span.stop)
         return out
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from .arrow_part import ArrowPart, damaged
 from .columns import Chosen
 from .files import WHO, File
@@ -79,8 +81,11 @@ class IpcPart(ArrowPart):
             raise damaged(file, f", record batch {number} of {opened.count}", error) from None
         self.count(sizes)
         # Columns of plain numbers in an uncompressed local file: NumPy looks at them where they lie.
-        if file.is_local and condition is None and opened.count and all(map(_lies_there, _sample(opened, chosen))):
-            self.seekable()
+        if file.is_local and condition is None and opened.count:
+            sample = _sample(opened, chosen)
+            if all(map(_lies_there, sample)):
+                kinds = {np.dtype(column.type.to_pandas_dtype()) for column in sample}
+                self.seekable(kinds.pop() if len(kinds) == 1 else None)
 
     def open(self) -> PartReader:
         return GatheringReader(self)

@@ -151,10 +151,10 @@ class NpyReader(PartReader):
                 if values is not target:
                     target[...] = values[:, place[1]]
 
-    def read(self, start: int, stop: int, into: Rows) -> None:
-        self.read_blocks([(start, stop)], into)
+    def read(self, start: int, stop: int, into: Rows) -> bool:
+        return self.read_blocks([(start, stop)], into)
 
-    def read_blocks(self, blocks: Sequence[tuple[int, int]], into: Rows) -> None:
+    def read_blocks(self, blocks: Sequence[tuple[int, int]], into: Rows) -> bool:
         targets = [target for target in into if target is not None]
         views = [view for view in self._views if view is not None]
         done = 0
@@ -164,12 +164,13 @@ class NpyReader(PartReader):
                 for view, target in zip(views, targets, strict=True):
                     target[done:past] = view[start:stop]
                 done = past
-            return
+            return False
         for start, stop in blocks:
             past = done + stop - start
             raw = {id(matrix): matrix.rows(start, stop) for matrix in self._matrices.values()}
             self._fill(cut(into, done, past), raw)
             done = past
+        return False
 
     def views(self, start: int, stop: int, like: Rows) -> Rows | None:
         """Return the rows without a copy; None where they must be converted."""
@@ -191,12 +192,13 @@ class NpyReader(PartReader):
         matrix = next(iter(self._matrices.values()))
         return NpyTile(self, matrix, rows) if single and isinstance(matrix, _Mapped) else None
 
-    def gather(self, rows: NDArray[np.int64], into: Rows) -> None:
+    def gather(self, rows: NDArray[np.int64], into: Rows) -> bool:
         raw: dict[int, Array] = {}
         for matrix in self._matrices.values():
             assert isinstance(matrix, _Mapped), "single rows are asked of local files only"
             raw[id(matrix)] = matrix.take(rows, self._straight(matrix, into))
         self._fill(into, raw)
+        return False
 
     def _straight(self, matrix: Any, into: Rows) -> Array | None:
         """Return the array of *into* that takes the rows of *matrix* whole and unconverted, if there is one."""

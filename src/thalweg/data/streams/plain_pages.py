@@ -1,41 +1,66 @@
-"""Parquet pages of plainly encoded numbers, without a decoder: the values lie in them as they are in memory."""
+"""Parquet pages of a local file: which row groups lie there as they are in memory, and which can be decoded here."""
 
 from __future__ import annotations
 
 import mmap
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .files import File
-from .thrift import read_struct
+from .page_headers import (
+    BODY,
+    COMPRESSED,
+    DATA,
+    DATA_V2,
+    DICTIONARY,
+    ENCODING,
+    LEVELS,
+    TYPE,
+    VALUES,
+    page_headers,
+)
 
-__all__ = ["Located", "PlainPages"]
+__all__ = ["PLAIN", "PLAIN_DICTIONARY", "RLE_DICTIONARY", "Located", "Pages"]
 
-_TYPES = {"FLOAT": ("float32", 4), "DOUBLE": ("float64", 8), "INT32": ("int32", 4), "INT64": ("int64", 8)}
-_DATA, _DATA_V2 = 0, 3  # PageType
-_PLAIN = 0  # Encoding
-_HEADER = 256  # bytes that most page headers fit into
-_LONGEST_HEADER = 1 << 16
-_THREADS = 4  # that decompress, at most; each column is one piece of work
+PLAIN, PLAIN_DICTIONARY, RLE_DICTIONARY = 0, 2, 8  # Encoding
 
-Page = tuple[memoryview, int, int]
-"""The bytes of the values, how many values they are, and at which byte of the file they begin (uncompressed)."""
+_TYPES = {"FLOAT": "float32", "DOUBLE": "float64", "INT32": "int32", "INT64": "int64"}
+_CODECS = {"UNCOMPRESSED": "", "SNAPPY": "snappy", "GZIP": "gzip", "BROTLI": "brotli", "ZSTD": "zstd"}
+_ENCODINGS = {"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 
-Located = tuple[list[int], list[list[int]]]
-"""The rows of every page of a row group, and for every column at which byte the values of each page begin."""
+Integers = NDArray[np.int64]
 
 
-class PlainPages:
-    """The row groups of a local file as Arrow tables over its pages.
+@dataclass(frozen=True)
+class Located:
+    """Where the pages of a row group are.
 
-    Uncompressed pages are views of the mapped file, so that any row of them is reached at once; compressed ones are
-    decompressed when their row group is asked for. Only for columns of 32 or 64-bit floats or signed integers without
-    nulls, whose metadata promise plain encoding; `group` returns None for all else, and Arrow decodes it.
+    Attributes:
+        headers: for every column what the headers of its data pages say (`page_headers`), **(pages, 8)**.
+        edges: for every column the first row of each of its pages, and the rows of the group at the end.
+        common: the rows at which a page of every column begins, and the rows of the group at the end.
+        dictionaries: what the header of each column's dictionary says, **(columns, 8)**; −1 where it has none.
+    """
+
+    headers: list[Integers]
+    edges: list[Integers]
+    common: Integers
+    dictionaries: Integers
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all values are as they are in memory, once they are decompressed."""
+        return all((own[:, ENCODING] == PLAIN).all() for own in self.headers)
+
+
+class Pages:
+    """The pages of some columns of a local file, which is mapped.
+
+    Only for 32 or 64-bit floats and signed integers without nulls; Arrow decodes all else.
 
     Args:
         file: a local file.
@@ -43,143 +68,148 @@ class PlainPages:
         names: the columns wanted.
         located: row group → where its pages are, kept from one reader to the next.
 
-    Source: Apache Parquet format 2.10, *parquet.thrift* (PageHeader, DataPageHeader, DataPageHeaderV2) and *Encodings*,
-    section "Plain".
+    Attributes:
+        data: the bytes of the file, **(size,)**.
+        kinds: the types of the columns.
+        levels: whether each column's pages begin with levels.
+
+    Source: Apache Parquet format 2.10, *parquet.thrift* (ColumnMetaData) and *Encodings*, section "Plain".
     """
 
     def __init__(self, file: File, metadata: Any, names: list[str], located: dict[int, Located | None]) -> None:
         with file.open() as opened:
-            self._data = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
+            self.data = np.frombuffer(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
         self._metadata = metadata
-        self._names = names
+        self.names = names
         self._located = located
         schema = metadata.schema
-        self._places = {schema.column(index).path: index for index in range(len(schema))}
+        places = {schema.column(index).path: index for index in range(len(schema))}
+        self._columns = [places.get(name, -1) for name in names]
+        fitting = [index for index in self._columns if index >= 0 and _fits(schema.column(index))]
+        self.are_numbers = len(fitting) == len(names)
+        columns = [schema.column(index) for index in fitting]
+        self.kinds = [np.dtype(_TYPES[column.physical_type]) for column in columns]
+        self.levels = [column.max_definition_level > 0 for column in columns]
 
-    def is_plain(self, unit: int) -> bool:
-        """Return whether the metadata promise that every wanted column of a row group is plain."""
-        return all(name in self._places and self._promised(unit, self._places[name]) for name in self._names)
+    def way(self, unit: int) -> str:
+        """Return how a row group is read: ``"mapped"`` where its values lie in the file as in memory, ``"decoded"``.
 
-    def is_uncompressed(self, unit: int) -> bool:
-        """Return whether no wanted column of a row group is compressed."""
-        group = self._metadata.row_group(unit)
-        return all(group.column(self._places[name]).compression == "UNCOMPRESSED" for name in self._names)
-
-    def _promised(self, unit: int, place: int) -> bool:
-        chunk, column = self._metadata.row_group(unit).column(place), self._metadata.schema.column(place)
-        return bool(
-            chunk.physical_type in _TYPES
-            and str(column.logical_type.type) == "NONE"
-            and set(chunk.encodings) <= {"PLAIN", "RLE"}
-            and not chunk.has_dictionary_page
-            and column.max_repetition_level == 0
-            and column.max_definition_level <= 1
-            and chunk.is_stats_set
-            and chunk.statistics.null_count == 0
-        )
-
-    def group(self, unit: int) -> Any:
-        """Return a row group as an Arrow table, or None where a page is not plain after all.
-
-        Raises:
-            OSError: a page is damaged.
+        An empty string where neither is promised by the metadata.
         """
-        import pyarrow as pa
+        if not self.are_numbers:
+            return ""
+        group = self._metadata.row_group(unit)
+        mapped = True
+        for index in self._columns:
+            chunk = group.column(index)
+            if not _promised(chunk):
+                return ""
+            mapped = mapped and chunk.compression == "UNCOMPRESSED" and set(chunk.encodings) <= {"PLAIN", "RLE"}
+            mapped = mapped and not chunk.has_dictionary_page
+        return "mapped" if mapped else "decoded"
 
-        with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1), thread_name_prefix="thalweg-pages") as pool:
-            found = list(pool.map(lambda name: self._pages(unit, self._places[name]), self._names))
-        columns = []
-        for name, pages in zip(self._names, found, strict=True):
-            if pages is None:
-                return None
-            kind = pa.type_for_alias(self._kind(unit, name)[0])
-            arrays = [pa.Array.from_buffers(kind, count, [None, pa.py_buffer(data)]) for data, count, _ in pages]
-            columns.append(pa.chunked_array(arrays, kind))
-        return pa.table(columns, names=self._names)
+    def codec(self, unit: int, column: int) -> str:
+        """Return the codec of a column of a row group by pyarrow's name; an empty string for none."""
+        return _CODECS[self._metadata.row_group(unit).column(self._columns[column]).compression]
 
-    def views(self, unit: int) -> tuple[NDArray[np.int64], list[list[NDArray[Any]]]] | None:
-        """Return the first row of every page of a row group, and the columns' values there, as views.
+    def locate(self, unit: int) -> Located | None:
+        """Return where the pages of a row group are, worked out once.
 
-        None where a page is not plain, or where the columns' pages end at different rows.
+        None where they are encoded otherwise than `way` promises.
 
         Raises:
             OSError: a page is damaged.
         """
         if unit not in self._located:
             self._located[unit] = self._locate(unit)
-        found = self._located[unit]
-        if found is None:
-            return None
-        counts, places = found
-        kinds = [np.dtype(self._kind(unit, name)[0]) for name in self._names]
-        pieces = [
-            [np.frombuffer(self._data, kind, count, own[page]) for kind, own in zip(kinds, places, strict=True)]
-            for page, count in enumerate(counts)
-        ]
-        return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64), pieces
+        return self._located[unit]
 
     def _locate(self, unit: int) -> Located | None:
-        places, sizes = [], None
-        for name in self._names:
-            pages = self._pages(unit, self._places[name])
-            counts = None if pages is None else [count for _, count, _ in pages]
-            if pages is None or counts is None or (sizes is not None and counts != sizes):
+        group = self._metadata.row_group(unit)
+        headers, dictionaries = [], []
+        for index, name in zip(self._columns, self.names, strict=True):
+            chunk = group.column(index)
+            own = chunk.dictionary_page_offset if chunk.has_dictionary_page else None
+            start = chunk.data_page_offset if own is None else min(own, chunk.data_page_offset)
+            if chunk.num_values != group.num_rows:
                 return None
-            sizes = counts
-            places.append([place for _, _, place in pages])
-        return sizes or [], places
-
-    def _kind(self, unit: int, name: str) -> tuple[str, int]:
-        return _TYPES[self._metadata.row_group(unit).column(self._places[name]).physical_type]
-
-    def _header(self, start: int, column: str) -> tuple[dict[int, Any], int]:
-        for most in (_HEADER, _LONGEST_HEADER):
-            try:
-                header, length = read_struct(bytes(self._data[start : start + most]), 0)
-                if {2, 3} <= header.keys():
-                    return header, start + length
-                raise ValueError("it has no sizes")
-            except (IndexError, ValueError) as error:
-                wrong = error
-        raise OSError(f"column {column!r} has a page header that is no header ({wrong})")
-
-    def _pages(self, unit: int, place: int) -> list[Page] | None:
-        import pyarrow as pa
-
-        chunk, column = self._metadata.row_group(unit).column(place), self._metadata.schema.column(place)
-        width, levels, path = _TYPES[chunk.physical_type][1], column.max_definition_level, column.path
-        codec = None if chunk.compression == "UNCOMPRESSED" else pa.Codec(chunk.compression.lower())
-        start, left, pages = chunk.data_page_offset, chunk.num_values, []
-        while left > 0:
-            header, body = self._header(start, path)
-            start = body + header[3]
-            page = _page(header, self._data[body:start], None if codec is None else codec.decompress, levels)
-            if page is None:
+            found = page_headers(self.data, start, chunk.num_values, name)
+            has_dictionary = found[0, TYPE] == DICTIONARY
+            first = found[0] if has_dictionary else np.full(8, -1, np.int64)
+            pages = found[1:] if has_dictionary else found
+            if not _is_known(pages, first):
                 return None
-            data, skipped, count = page
-            if not 0 < count <= left or len(data) < skipped + count * width:
-                raise OSError(f"column {path!r} has a page of {count} values in {len(data)} bytes")
-            pages.append((data[skipped : skipped + count * width], count, body + skipped))
-            left -= count
-        return pages
+            headers.append(pages)
+            dictionaries.append(first)
+        edges = [np.concatenate([[0], np.cumsum(own[:, VALUES])]) for own in headers]
+        return Located(headers, edges, reduce(_common, edges), np.stack(dictionaries))
+
+    def places(self, unit: int) -> tuple[Integers, Integers] | None:
+        """Return rows of a mapped row group from which on no page ends, and where in memory its columns go on there.
+
+        **(k,)** and **(k, columns)**; None where the values do not lie there.
+
+        Raises:
+            OSError: a page is damaged.
+        """
+        located = self.locate(unit)
+        if located is None or not located.is_plain:
+            return None
+        base = self.data.__array_interface__["data"][0]
+        starts = reduce(_all_edges, located.edges)[:-1]
+        places = np.empty((len(starts), len(self.names)), np.int64)
+        for column, (headers, edges) in enumerate(zip(located.headers, located.edges, strict=True)):
+            skipped = headers[:, LEVELS].copy()
+            if self.levels[column]:  # of version 1: their length in four bytes, and they
+                ones = np.flatnonzero(headers[:, TYPE] == DATA)
+                at = headers[ones, BODY]
+                if (at + 4 > len(self.data)).any():
+                    raise self.damaged(column, "ends with the file")
+                lengths = np.ascontiguousarray(self.data[at[:, None] + np.arange(4)]).view("<u4")[:, 0]
+                skipped[ones] = 4 + lengths.astype(np.int64)
+            size = self.kinds[column].itemsize
+            if (headers[:, COMPRESSED] < skipped + headers[:, VALUES] * size).any():
+                raise self.damaged(column, "has fewer bytes than its values need")
+            page = np.searchsorted(edges, starts, side="right") - 1
+            places[:, column] = base + (headers[:, BODY] + skipped)[page] + (starts - edges[page]) * size
+        return starts, places
+
+    def damaged(self, column: int, what: str) -> OSError:
+        """Return the error for a damaged page."""
+        return OSError(f"a page of column {self.names[column]!r} {what}")
 
 
-def _page(
-    header: dict[int, Any], data: memoryview, decompress: Callable[..., Any] | None, levels: int
-) -> tuple[memoryview, int, int] | None:
-    """Return a page's bytes, decompressed, how many of them come before the values, and the number of values.
+def _common(one: Integers, other: Integers) -> Integers:
+    return one if np.array_equal(one, other) else np.intersect1d(one, other)
 
-    None where the page is not plain.
-    """
-    if header.get(1) == _DATA and header.get(5, {}).get(2) == _PLAIN:
-        if decompress is not None:
-            data = memoryview(decompress(data, header[2]))
-        # Levels of a column that may hold nulls come first, with their length in four bytes.
-        return data, 4 + int.from_bytes(data[:4], "little") if levels else 0, header[5][1]
-    inner = header.get(8, {})
-    if header.get(1) == _DATA_V2 and inner.get(4) == _PLAIN:
-        skipped = inner.get(5, 0) + inner.get(6, 0)
-        if decompress is not None and inner.get(7, True):
-            return memoryview(decompress(data[skipped:], header[2] - skipped)), 0, inner[1]
-        return data, skipped, inner[1]
-    return None
+
+def _all_edges(one: Integers, other: Integers) -> Integers:
+    return one if np.array_equal(one, other) else np.union1d(one, other)
+
+
+def _fits(column: Any) -> bool:
+    return bool(
+        column.physical_type in _TYPES
+        and str(column.logical_type.type) == "NONE"
+        and column.max_repetition_level == 0
+        and column.max_definition_level <= 1
+    )
+
+
+def _promised(chunk: Any) -> bool:
+    """Return whether the metadata promise numbers without nulls in encodings that are known here."""
+    return bool(
+        chunk.compression in _CODECS
+        and set(chunk.encodings) <= _ENCODINGS
+        and chunk.is_stats_set
+        and chunk.statistics.has_null_count
+        and chunk.statistics.null_count == 0
+    )
+
+
+def _is_known(pages: Integers, dictionary: Integers) -> bool:
+    """Return whether all pages are data pages of numbers, or of places in a plainly encoded dictionary."""
+    kinds, encodings = pages[:, TYPE], pages[:, ENCODING]
+    known = [PLAIN] if dictionary[TYPE] < 0 else [PLAIN, PLAIN_DICTIONARY, RLE_DICTIONARY]
+    plain = dictionary[TYPE] < 0 or dictionary[ENCODING] in (PLAIN, PLAIN_DICTIONARY)
+    return bool(plain and np.isin(kinds, (DATA, DATA_V2)).all() and np.isin(encodings, known).all())

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .kernels import KERNELS
+
 __all__ = ["Layout", "Rows", "aligned", "cut", "is_finite", "take", "tensors"]
 
 Array = NDArray[Any]
@@ -99,6 +101,9 @@ def cut(rows: Rows, start: int, stop: int) -> Rows:
 
 def take(rows: Rows, index: Array, into: Rows) -> None:
     """Copy the rows *index* of *rows* to *into*."""
+    run = KERNELS.take_rows
+    if run is not None and rows.w is None and run(rows.x, rows.y, index, into.x, into.y) is not None:
+        return
     for source, target in zip(rows, into, strict=True):
         if source is not None and target is not None:
             # With mode="raise" NumPy would buffer the result before it writes it to `out`.

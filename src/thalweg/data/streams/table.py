@@ -48,15 +48,19 @@ class PartReader(ABC):
     """An open file."""
 
     @abstractmethod
-    def read(self, start: int, stop: int, into: Rows) -> None:
-        """Fill *into* with the rows *start* … *stop* − 1 of the file."""
+    def read(self, start: int, stop: int, into: Rows) -> bool:
+        """Fill *into* with the rows *start* … *stop* − 1 of the file.
 
-    def read_blocks(self, blocks: Sequence[tuple[int, int]], into: Rows) -> None:
+        Return whether all values are known to be finite and no weight to be negative; so do the other methods.
+        """
+
+    def read_blocks(self, blocks: Sequence[tuple[int, int]], into: Rows) -> bool:
         """Fill *into* with the rows of *blocks*, (first, past the last) each, one after another."""
-        done = 0
+        done, finite = 0, True
         for start, stop in blocks:
-            self.read(start, stop, cut(into, done, done + stop - start))
+            finite = self.read(start, stop, cut(into, done, done + stop - start)) and finite
             done += stop - start
+        return finite
 
     def views(self, start: int, stop: int, like: Rows) -> Rows | None:
         """Return the rows where they lie, if that is in the types of *like*; else None."""
@@ -69,7 +73,7 @@ class PartReader(ABC):
         """Return a tile of up to *rows* rows that is faster than the common one, or None."""
         return None
 
-    def gather(self, rows: Integers, into: Rows) -> None:
+    def gather(self, rows: Integers, into: Rows) -> bool:
         """Fill *into* with the rows *rows* of the file, in any order; only where the part is seekable."""
         raise NotImplementedError
 
@@ -85,6 +89,7 @@ class Tile:
         rows: the most rows of all blocks together.
 
     Attributes:
+        rows: the blocks' rows.
         is_finite: whether all values that were loaded are known to be finite and no weight to be negative.
     """
 
@@ -92,15 +97,16 @@ class Tile:
 
     def __init__(self, reader: TableReader, rows: int) -> None:
         self._reader = reader
-        self._rows = reader.table.layout.empty(rows)
+        self.rows = reader.table.layout.empty(rows)
 
     def load(self, blocks: Sequence[tuple[int, int]]) -> None:
         """Read *blocks*, (first, past the last) each."""
-        self._reader.read_blocks(blocks, self._rows)
+        count = sum(stop - start for start, stop in blocks)
+        self.is_finite = self._reader.read_blocks(blocks, cut(self.rows, 0, count))
 
     def take(self, index: Integers, into: Rows) -> None:
         """Copy the rows at the places *index* to *into*."""
-        take(self._rows, index, into)
+        take(self.rows, index, into)
 
 
 class RowTable:
@@ -185,26 +191,28 @@ class TableReader:
             found = self._open[number] = self.table.parts[number].open()
         return found
 
-    def read(self, start: int, stop: int, into: Rows) -> None:
-        """Fill *into* with the rows *start* … *stop* − 1."""
+    def read(self, start: int, stop: int, into: Rows) -> bool:
+        """Fill *into* with the rows *start* … *stop* − 1; return what `PartReader.read` does."""
         offsets = self.table.offsets
-        number, done = int(np.searchsorted(offsets, start, side="right")) - 1, 0
+        number, done, finite = int(np.searchsorted(offsets, start, side="right")) - 1, 0, True
         while start < stop:
             first, past = int(offsets[number]), int(offsets[number + 1])
             count = min(stop, past) - start
             if count:
-                self._part(number).read(start - first, start - first + count, cut(into, done, done + count))
+                own = cut(into, done, done + count)
+                finite = self._part(number).read(start - first, start - first + count, own) and finite
             start, done, number = start + count, done + count, number + 1
+        return finite
 
-    def read_blocks(self, blocks: Sequence[tuple[int, int]], into: Rows) -> None:
+    def read_blocks(self, blocks: Sequence[tuple[int, int]], into: Rows) -> bool:
         """Fill *into* with the rows of *blocks*, (first, past the last) each, one after another."""
         if len(self.table.parts) == 1:
-            self._part(0).read_blocks(blocks, into)
-            return
-        done = 0
+            return self._part(0).read_blocks(blocks, into)
+        done, finite = 0, True
         for start, stop in blocks:
-            self.read(start, stop, cut(into, done, done + stop - start))
+            finite = self.read(start, stop, cut(into, done, done + stop - start)) and finite
             done += stop - start
+        return finite
 
     def will_need(self, blocks: Sequence[tuple[int, int]]) -> None:
         """Tell the system that *blocks* will be read soon."""
@@ -238,16 +246,17 @@ class TableReader:
         """Return all rows where they lie, if that is one file in the types of *like*; else None."""
         return self._part(0).views(0, self.table.n, like) if len(self.table.parts) == 1 else None
 
-    def gather(self, rows: Integers, into: Rows) -> None:
+    def gather(self, rows: Integers, into: Rows) -> bool:
         """Fill *into* with the rows *rows*, in any order; only where the table is seekable."""
         if len(self.table.parts) == 1:
-            self._part(0).gather(rows, into)
-            return
+            return self._part(0).gather(rows, into)
+        finite = True
         numbers = np.searchsorted(self.table.offsets, rows, side="right") - 1
         for number in np.unique(numbers).tolist():
             places = np.flatnonzero(numbers == number)
             some = self.table.layout.empty(len(places))
-            self._part(number).gather(rows[places] - self.table.offsets[number], some)
+            finite = self._part(number).gather(rows[places] - self.table.offsets[number], some) and finite
             for whole, piece in zip(into, some, strict=True):
                 if whole is not None and piece is not None:
                     whole[places] = piece
+        return finite
