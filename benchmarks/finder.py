@@ -46,7 +46,7 @@ CACHE = Path("build/finder-cache.jsonl")
 SEEDS = (0, 1, 2)
 OPTIMIZERS = {"adam": -6.0, "sgd": -4.0}  # lowest exponent of the grid
 GRID = 13
-SWEEP, TRIAL = 40, 11
+SWEEP, TRIAL = 20, 16
 GOOD = 1.05
 VERIFIED = "ours, verified"
 NEVER = 1e9  # the loss of a training that diverged, or of a method that abstained, over the best
@@ -198,7 +198,7 @@ def pair(task: Task, data: tuple[Pair, Pair], optimizer: str, seed: int, cache: 
     exponents = OPTIMIZERS[optimizer] + 0.5 * np.arange(GRID)
     grid = {float(10**e): loss(float(10**e)) for e in exponents}
     best_lr = min(grid, key=grid.__getitem__)
-    mine = cache.get(f"{name}/ours/two rungs/{SWEEP}/{TRIAL}", lambda: ours(task, data, optimizer, seed))
+    mine = cache.get(f"{name}/ours/two rungs, held/{SWEEP}/{TRIAL}", lambda: ours(task, data, optimizer, seed))
     rates: dict[str, float | None] = dict(mine["rates"])
     rates["Lightning"] = cache.get(f"{name}/lightning", lambda: lightning(task, data, optimizer, seed))
     curve = cache.get(f"{name}/fastai", lambda: [a.tolist() for a in fastai_sweep(task, data, optimizer, seed)])

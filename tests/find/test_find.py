@@ -40,7 +40,7 @@ def test_least_squares_gets_a_rate_that_solves_it(optimizer: str, low: float, hi
 
 
 def test_verification_by_hand() -> None:
-    # Each trial is a plain torch training along a cosine from the same weights through the same batches.
+    # Each trial is a plain torch training under a held rate, from the same weights through the same batches.
     one = learner()
     found = one.lr_find((X, Y), valid=(X[:128], Y[:128]), verify=True, verify_steps=8, batch_size=64)
     source = tw.data.source((X, Y), batch_size=64, seed=one.seed or 0)
@@ -49,19 +49,21 @@ def test_verification_by_hand() -> None:
         optimizer = torch.optim.SGD(model.parameters(), lr=trial.lr)
         batches = [batch for epoch in range(3) for batch in source.batches(epoch)]
         for step, (x, y) in enumerate(batches[: trial.steps]):
-            optimizer.param_groups[0]["lr"] = trial.lr * 0.5 * (1 + np.cos(np.pi * step / trial.steps))
+            decay = round(trial.steps / 3)
+            optimizer.param_groups[0]["lr"] = trial.lr * min(1.0, (trial.steps - step) / decay)
             optimizer.zero_grad()
             nn.functional.mse_loss(model(x), y).backward()
             optimizer.step()
         with torch.no_grad():
             loss = nn.functional.mse_loss(model(X[:128]), Y[:128]).item()
         assert trial.loss == pytest.approx(loss, rel=1e-3) or loss > 1e3
-    first, second = ([trial for trial in found.trials if trial.steps == steps] for steps in (8, 24))
+    first, second = ([trial for trial in found.trials if trial.steps == steps] for steps in (8, 16))
     best = min(first, key=lambda trial: trial.loss)
     assert 3 <= len(first) <= 7
     assert best.lr in {trial.lr for trial in second}
     assert found.suggestion in {trial.lr for trial in second}
-    assert all(trial.lr <= best.lr for trial in second)
+    assert [trial.lr < best.lr for trial in second] == [True, False, False]
+    assert [trial.lr > best.lr for trial in second] == [False, False, True]
     assert found.updates == len(found.lr) + sum(trial.steps for trial in found.trials)
 
 
@@ -81,12 +83,12 @@ class Brittle(nn.Module):
 def test_the_cost_is_bounded() -> None:
     for optimizer in ("sgd", "adam"):
         found = learner(optimizer, Brittle()).lr_find((X, Y), steps=40, verify=True, verify_steps=6)
-        assert found.updates <= 40 + most_updates(6) == 40 + 14 * 6
+        assert found.updates <= 40 + most_updates(6) == 40 + 11 * 6
 
 
 @pytest.mark.parametrize(("epochs", "verified"), [(1, False), (200, True)])
 def test_verification_is_the_default_where_it_is_cheap(epochs: int, verified: bool) -> None:
-    # 8 updates an epoch; short trainings of 4 cost 30 at most.
+    # 8 updates an epoch; short trainings of 4 cost 44 at most.
     found = learner().lr_find((X, Y), epochs=epochs, steps=30, verify_steps=4)
     assert bool(found.trials) is verified
     assert found.decided_by == ("training data" if verified else "")

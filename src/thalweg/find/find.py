@@ -9,13 +9,14 @@ from .finding import Finding, finding_of
 from .parts import Parts, rate_ratios
 from .ranges import rate_range
 from .rereadable import check_rereadable
-from .suggest import CHOSEN, suggest
+from .suggest import CHOSEN, edge, suggest
 from .sweep import Kind, rates_of, sweep
 from .trace import Snapshot, no_trace
 from .verify import most_updates, verify
 
 __all__ = ["find"]
 
+_BELOW = 5.0  # times lower than the edge of a sweep is where trials begin at the highest
 SHARE = 0.10  # of the plan's updates: what a verification may cost without being asked for
 
 
@@ -40,7 +41,7 @@ def find(
         kind: ``"exponential"`` or ``"linear"``.
         pretrained: whether the weights come from an earlier training; lowers the range.
         check: whether short trainings decide; None: where they cost at most a tenth of *planned* updates.
-        check_steps: updates of a short training; the verification makes 14 times as many at most.
+        check_steps: updates of a short training; the verification makes 11 times as many at most.
         planned: updates of the training that is to come, or None where it is not known.
 
     Raises:
@@ -64,10 +65,8 @@ def find(
 
 
 def _verified(result: Finding, parts: Parts, snapshot: Snapshot, steps: int) -> Finding:
-    start = result.suggestion or result.suggestions.get(CHOSEN)
-    if start is None:  # a tenth of where the sweep diverged, or the middle of its range
-        ended_early = not result.stopped.startswith("end")
-        start = float(result.lr[-1]) / 10 if ended_early else math.sqrt(result.low * result.high)
+    # The best rate lies a little below the edge, however little else the curve shows.
+    start = min(result.suggestions.get(CHOSEN, math.inf), edge(result.lr, result.loss) / _BELOW)
     trials, chosen = verify(parts, snapshot, start, steps)
     return replace(
         result,

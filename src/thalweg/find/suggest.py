@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .smooth import local_lines, noise_of
 
-__all__ = ["METHODS", "Suggestions", "minimum", "slide", "steepest", "suggest", "valley"]
+__all__ = ["METHODS", "Suggestions", "edge", "minimum", "slide", "steepest", "suggest", "valley"]
 
 Array = NDArray[np.float64]
 
@@ -68,6 +68,25 @@ def slide(x: Array, smooth: Array, slopes: Array, noise: float) -> float:
     fastest = slopes[:end].min()
     steep = slopes[:end] <= (0.5 * fastest if fastest < 0 else fastest)
     return float(x[np.flatnonzero(steep)[-1]])
+
+
+def edge(lr: Array, loss: Array) -> float:
+    """Return the highest rate of a sweep at which the loss is not above its first level by more than its noise.
+
+    Medians of three losses in a row are compared with the median of the first tenth, and twice the noise is let pass.
+    Sweeps too short or too noisy to show where the loss falls still show where it bursts.
+
+    Args:
+        lr: the rates tried, rising, shape **(n,)**.
+        loss: the loss at each, shape **(n,)**.
+
+    >>> rates = np.geomspace(1e-4, 1, 9)
+    >>> float(edge(rates, np.array([2.3, 2.3, 2.3, 2.2, 1.9, 1.0, 9.0, 90.0, 900.0]))).__round__(3)
+    0.032
+    """
+    middles = [float(np.median(loss[max(0, i - 1) : i + 2])) for i in range(loss.size)]
+    below = np.flatnonzero(np.array(middles) <= _level(loss) + 2 * noise_of(loss))
+    return float(lr[below[-1]])
 
 
 def _level(smooth: Array) -> float:

@@ -22,7 +22,7 @@ from ..race.candidate import Candidate
 from ..race.choose import WORTH, Choice, choose_lanes
 from ..race.entry import Entry, look_for_draws
 from ..race.stack import Stack
-from ..schedule import Cosine
+from ..schedule import WarmupStableDecay
 from .parts import Parts, Updates, rate_ratios
 from .trace import Snapshot
 
@@ -41,8 +41,18 @@ class Trial:
     steps: int
 
 
+def held(steps: int) -> WarmupStableDecay:
+    """Return a short training's schedule: the rate, held for two thirds of the *steps*, then falling to zero.
+
+    >>> held(6).value(np.arange(6), base=1.0)
+    array([1. , 1. , 1. , 1. , 1. , 0.5])
+    """
+    decay = max(1, round(steps / 3))
+    return WarmupStableDecay(0, decay, stable=steps - decay, shape="linear")
+
+
 class Trainer(ABC):
-    """Short trainings along a cosine from a rate to zero, each from the snapshot and through the same batches.
+    """Short trainings under a held rate, each from the snapshot and through the same batches.
 
     Args:
         parts: of the training.
@@ -73,7 +83,7 @@ class OneByOne(Trainer):
     """One training after the other, by the learner's own step."""
 
     def train(self, rates: Sequence[float], steps: int) -> list[Trial]:
-        return [self._one(rate, Cosine(steps).value(np.arange(steps), rate).tolist()) for rate in rates]
+        return [self._one(rate, held(steps).value(np.arange(steps), rate).tolist()) for rate in rates]
 
     def _one(self, rate: float, curve: Sequence[float]) -> Trial:
         self.snapshot.rewind()
@@ -109,7 +119,7 @@ class Stacked(Trainer):
         candidates = [
             Candidate(
                 optimizer.rule.with_hyper({"lr": rate}),
-                Cosine(steps),
+                held(steps),
                 clip_norm=optimizer.clip_norm,
                 clip_value=optimizer.clip_value,
             )
@@ -147,8 +157,8 @@ def trainer_of(parts: Parts, snapshot: Snapshot, most: int) -> Trainer:
         most: deciding batches at most.
     """
     snapshot.rewind()  # what a sweep has left in the rule's state is not where the trainings begin
-    held = parts.valid is not None
-    deciding = _Some(parts.valid if parts.valid is not None else parts.source, 0 if held else _OTHER_EPOCH, most=most)
+    given = parts.valid is not None
+    deciding = _Some(parts.valid if parts.valid is not None else parts.source, 0 if given else _OTHER_EPOCH, most=most)
     entry = _entry_of(parts, deciding)
     return OneByOne(parts, snapshot, deciding) if entry is None else Stacked(parts, snapshot, deciding, entry)
 

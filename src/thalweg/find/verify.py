@@ -11,10 +11,12 @@ from .trials import Trainer, Trial, trainer_of
 
 __all__ = ["Trial", "most_updates", "verify"]
 
-_BUDGET = 14  # short trainings' worth of updates in all
-_SHORT = 7  # rates of the first rung at most, half a decade apart; four are usual
-_FURTHER = 3  # times as long is a training of the second rung, of which there are two, or three where that is left
-_CLOSE = 0.06  # of the least loss, or of its fall: a lower rate as near as this is ahead in a longer training
+_BUDGET = 11  # short trainings' worth of updates in all
+_SHORT = 7  # rates of the first rung at most, half a decade apart; three or four are usual
+_LONGER = 2  # times as long is a training of the second rung
+_LONG = 3  # rates of the second rung, a quarter of a decade apart
+_ROUNDING = 1e-6  # of a loss: no difference at all, as where a rule that clips its steps makes them all alike
+_NOISE = 0.05  # of the least loss, or of its fall: by so much losses of short trainings differ for no reason
 
 
 def most_updates(steps: int) -> int:
@@ -40,20 +42,45 @@ def nearest(rate: float) -> int:
     return 2 * round(2 * math.log10(rate))
 
 
+def weighed(before: float, losses: dict[int, float]) -> int:
+    r"""Return the number of the rate in the middle of those that noise cannot tell from the best.
+
+    .. math:: \operatorname{round} \frac{\sum_i w_i \, i}{\sum_i w_i}, \qquad
+        w_i = \exp\left( -\frac{l_i - l_\min}{0.05 \, \min(|l_\min|, l_0 - l_\min)} \right)
+
+    over rates number *i* with losses :math:`l_i` after, and :math:`l_0` before training. A loss 5 % above the least one
+    has the weight 0.37, one 20 % above it 0.02, and an infinite one none.
+
+    Args:
+        before: :math:`l_0`.
+        losses: number → :math:`l_i`; the least is below *before*.
+
+    >>> weighed(2.3, {-8: 0.50, -7: 0.51, -6: 0.50}), weighed(2.3, {-8: 0.50, -7: 0.70, -6: math.inf})
+    (-7, -8)
+    """
+    least = min(losses.values())
+    noise = _NOISE * min(abs(least), before - least)
+    if noise == 0.0:  # nothing is left of the loss
+        return min(index for index, loss in losses.items() if loss == least)
+    weights = {index: math.exp(-(loss - least) / noise) for index, loss in losses.items()}
+    mean = sum(index * weight for index, weight in weights.items()) / sum(weights.values())
+    return math.floor(mean + 0.5 - _ROUNDING)  # half-way between two is the lower
+
+
 def verify(parts: Parts, snapshot: Snapshot, start: float, steps: int) -> tuple[list[Trial], float | None]:
     r"""Train shortly at round rates around *start* and decide by the loss on the validation data.
 
-    Every training goes along a cosine from its rate to zero, from the model's present weights and through the same
-    batches. There are two rungs:
+    Every training begins with the model's present weights, goes through the same batches, holds its rate for two thirds
+    of its updates and lets it fall to zero along a line. There are two rungs:
 
     1. *steps* updates at rates half a decade apart: the one next to *start*, its two neighbours, and on from the end
-       of these as long as that end is the best, seven rates at most;
-    2. 3 *steps* updates at the best of them, at the rate a quarter of a decade below, and, where this comes within 6 %
-       of the other's loss and the first rung has had five rates at most, at the next one below.
+       of these as long as that end is the best and the budget of 11 *steps* updates leaves room for the second rung;
+    2. 2 *steps* updates at the best of them and at the rates a quarter of a decade below and above.
 
-    The lowest rate of the second rung within 6 % of its least loss is taken. Short trainings like rates that are too
-    high for long ones: noise and instability show late, while a low rate catches up. So the second rung looks
-    downwards, and what is nearly equal there is decided for the lower rate.
+    The second rung's mean of log rates, weighted by how near each loss is to the least (:func:`weighed`), is taken.
+
+    The rate is held because a short training that lets it fall from the beginning is through with the high rates before
+    these can do harm, and so prefers rates at which a long one breaks.
 
     Args:
         parts: of the training; ``valid`` decides, or else training batches in another order.
@@ -65,13 +92,15 @@ def verify(parts: Parts, snapshot: Snapshot, start: float, steps: int) -> tuple[
         (trials: the first rung's in rising order of rate, then the second's; the rate that is decided for, or None).
 
     Source: successive halving, Jamieson and Talwalkar, *Non-stochastic Best Arm Identification and Hyperparameter
-    Optimization*, AISTATS 2016; the numbers from trainings of other seeds (docs/learning_rates.md).
+    Optimization*, AISTATS 2016; the held rate, Hägele et al., *Scaling Laws and Compute-Optimal Training Beyond Fixed
+    Training Durations*, 2024; the numbers from trainings of other seeds (docs/learning_rates.md).
     """
     trainer = trainer_of(parts, snapshot, most=max(8, steps))
     before = trainer.before()
     middle = nearest(start)
     first = _tried(trainer, (middle - 2, middle, middle + 2), steps)
-    while len(first) < _SHORT:
+    reserved = (1 + _LONG * _LONGER) * steps
+    while len(first) < _SHORT and sum(trial.steps for trial in first.values()) + reserved <= most_updates(steps):
         best = _best(first)
         if before <= first[best].loss or best == min(first):
             first |= _tried(trainer, (min(first) - 2,), steps)
@@ -83,15 +112,11 @@ def verify(parts: Parts, snapshot: Snapshot, start: float, steps: int) -> tuple[
     best = _best(first)
     if not _falls(before, first[best].loss):
         return trials, None
-    second = _tried(trainer, (best, best - 1), _FURTHER * steps)
-    left = _BUDGET - len(first) - _FURTHER * len(second)
-    if left >= _FURTHER and _close(before, second[best].loss, second[best - 1].loss):
-        second |= _tried(trainer, (best - 2,), _FURTHER * steps)
+    second = _tried(trainer, (best - 1, best, best + 1), _LONGER * steps)
     trials += [second[index] for index in sorted(second)]
-    least = second[_best(second)].loss
-    if not _falls(before, least):
+    if not _falls(before, second[_best(second)].loss):
         return trials, None
-    return trials, lattice(min(index for index, trial in second.items() if _close(before, least, trial.loss)))
+    return trials, lattice(weighed(before, {index: trial.loss for index, trial in second.items()}))
 
 
 def _tried(trainer: Trainer, indices: Sequence[int], steps: int) -> dict[int, Trial]:
@@ -100,15 +125,12 @@ def _tried(trainer: Trainer, indices: Sequence[int], steps: int) -> dict[int, Tr
 
 
 def _best(tried: dict[int, Trial]) -> int:
-    return min(tried, key=lambda index: (tried[index].loss, index))
+    """Return the lowest of the rates whose losses differ from the least by rounding alone."""
+    least = min(trial.loss for trial in tried.values())
+    return min(index for index, trial in tried.items() if trial.loss <= least + _ROUNDING * abs(least))
 
 
 def _falls(before: float, loss: float) -> bool:
     """Whether the training did anything."""
     fall = before - loss
     return math.isfinite(fall) and fall > 1e-9 * abs(before)
-
-
-def _close(before: float, loss: float, lower: float) -> bool:
-    """Whether the *lower* rate's loss comes near to another's, measured by that loss or by its fall if this is less."""
-    return lower - loss <= _CLOSE * min(abs(loss), before - loss)

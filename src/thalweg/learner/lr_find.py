@@ -58,7 +58,7 @@ def lr_find(
         sweep: ``"exponential"`` or ``"linear"``.
         pretrained: the weights come from an earlier training: the range begins 10 and ends 100 times lower.
         verify: whether to verify; None: where it costs at most a tenth of the updates to come.
-        verify_steps: updates of a short training; the verification makes 14 times as many at most.
+        verify_steps: updates of a short training; the verification makes 11 times as many at most.
 
     Returns:
         a :class:`thalweg.find.Finding`; its ``suggestion`` is None, with a ``reason``, where no rate is reliable.
