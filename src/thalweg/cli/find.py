@@ -11,6 +11,7 @@ import typer
 
 from thalweg import recipe
 
+from .joining import joined
 from .words import Words, split_words
 
 __all__ = ["find"]
@@ -39,23 +40,26 @@ def find(
     """
     name, overrides = split_words(words)
     made = recipe.load(name or "digits", overrides)
-    for note in made.notes:
-        print(note, file=sys.stderr)
-    learner, data = made.build()
-    train = made.train
-    found = learner.lr_find(
-        data.train,
-        valid=data.valid,
-        epochs=train.epochs,
-        batch_size=train.batch_size,
-        accumulate=train.accumulate,
-        drop_last=train.drop_last,
-        low=low,
-        high=high,
-        steps=steps,
-        pretrained=pretrained,
-        verify=verify,
-    )
+    with joined(lambda: made.train.device) as prints:
+        for note in made.notes if prints else ():
+            print(note, file=sys.stderr)
+        learner, data = made.build()
+        train = made.train
+        found = learner.lr_find(
+            data.train,
+            valid=data.valid,
+            epochs=train.epochs,
+            batch_size=train.batch_size,
+            accumulate=train.accumulate,
+            drop_last=train.drop_last,
+            low=low,
+            high=high,
+            steps=steps,
+            pretrained=pretrained,
+            verify=verify,
+        )
+    if not prints:
+        return 0
     if figure is not None:
         found.plot().savefig(figure)
     if as_json:

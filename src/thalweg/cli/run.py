@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
@@ -13,8 +12,8 @@ import typer
 
 from thalweg import recipe
 from thalweg.checkpoint import latest
-from thalweg.loop import Processes, is_first
 
+from .joining import joined
 from .words import Words, split_words
 
 __all__ = ["run"]
@@ -51,30 +50,26 @@ def run(
     if resume is not None and out is not None:
         raise ValueError(f"run: --resume {resume} goes on in that run's own directory; leave --out out.")
     places: list[Path] = []
-    settings: dict[str, Any] = {"verbose": not quiet, "started": places.append}
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1  # torchrun started this
-    if several and _join(name, overrides, resume):
-        as_json, settings["verbose"] = False, False
-    try:
-        # With --json, lines that are not the summary go to standard error.
-        with redirect_stdout(sys.stderr) if as_json else nullcontext():
-            if resume is None:
-                made = recipe.load(name or "digits", overrides)
-                for note in made.notes if is_first() else ():
-                    print(note, file=sys.stderr)
-                summary = recipe.run(made, out, **settings)
-            else:
-                expected = None if name is None else recipe.load(name)
-                summary = recipe.resume(resume, expected=expected, overrides=overrides, **settings)
-    except (KeyboardInterrupt, SystemExit) as stop:
-        print(_stopped(places), file=sys.stderr)
-        return stop.code if isinstance(stop, SystemExit) and isinstance(stop.code, int) else 130
-    except FloatingPointError as error:
-        raise FloatingPointError(f"{error}\n{_kept(places)}") from None
-    finally:
-        first = is_first()
-        Processes.leave()
-    if not first:
+    with joined(lambda: _described(name, overrides, resume).train.device) as prints:
+        settings: dict[str, Any] = {"verbose": prints and not quiet, "started": places.append}
+        try:
+            # With --json, lines that are not the summary go to standard error.
+            with redirect_stdout(sys.stderr) if as_json else nullcontext():
+                if resume is None:
+                    made = recipe.load(name or "digits", overrides)
+                    for note in made.notes if prints else ():
+                        print(note, file=sys.stderr)
+                    summary = recipe.run(made, out, **settings)
+                else:
+                    expected = None if name is None else recipe.load(name)
+                    summary = recipe.resume(resume, expected=expected, overrides=overrides, **settings)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            if prints:
+                print(_stopped(places), file=sys.stderr)
+            return stop.code if isinstance(stop, SystemExit) and isinstance(stop.code, int) else 130
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{error}\n{_kept(places)}") from None
+    if not prints:
         return 0
     if resume is not None and not places:
         raise ValueError(
@@ -90,11 +85,9 @@ def run(
     return 0
 
 
-def _join(name: str | None, overrides: list[str], resume: Path | None) -> bool:
-    """Join the processes that torchrun started; return whether this one is to be silent."""
-    described = recipe.load(name or "digits", overrides) if resume is None else recipe.load(resume / "recipe.toml")
-    Processes.join(described.train.device)
-    return not is_first()
+def _described(name: str | None, overrides: list[str], resume: Path | None) -> recipe.Recipe:
+    """Return the recipe that says on what kind of device the processes train."""
+    return recipe.load(name or "digits", overrides) if resume is None else recipe.load(resume / "recipe.toml")
 
 
 def _stopped(places: list[Path]) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Source
-from ..loop import EagerStep, Precision
+from ..loop import EagerStep, Precision, Processes, RankStep
 from ..loop.modes import train_mode
 from ..objective import Objective
 
@@ -33,6 +33,9 @@ class Parts:
         valid: batches that decide between candidates, or None to take training batches for it.
         valid_objective: for them; None: the training's.
         evaluating: holds the weights that evaluation should use (rules that average).
+        processes: that the training batches are shared out among, so that they make every update together; None: this
+            process has them all.
+        valid_processes: likewise for the deciding ones.
     """
 
     module: nn.Module
@@ -46,6 +49,8 @@ class Parts:
     valid: Source | None = None
     valid_objective: Objective | None = None
     evaluating: Callable[[], AbstractContextManager[None]] = field(default=nullcontext)
+    processes: Processes | None = None
+    valid_processes: Processes | None = None
 
     @property
     def device(self) -> torch.device:
@@ -63,14 +68,12 @@ class Updates:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self._ratios = rate_ratios(parts.optimizer)
-        self._stepper = EagerStep(
-            parts.objective,
-            parts.optimizer,
-            parts.precision,
-            clip_norm=parts.clip_norm,
-            clip_value=parts.clip_value,
-            record_norm=False,
-        )
+        clips: dict[str, Any] = {"clip_norm": parts.clip_norm, "clip_value": parts.clip_value, "record_norm": False}
+        common = (parts.objective, parts.optimizer, parts.precision)
+        if parts.processes is None:
+            self._stepper = EagerStep(*common, **clips)
+        else:  # a trial is too short for DDP's hooks to pay
+            self._stepper = RankStep(*common, processes=parts.processes, source=parts.source, overlap=False, **clips)
         self._batches = self._windows()
         for param in parts.module.parameters():
             param.grad = None
@@ -83,14 +86,18 @@ class Updates:
         stepper = self._stepper
         for batch in next(self._batches):
             stepper.micro(batch, self.parts.accumulate)
-        total, weight = stepper.loss, stepper.weight
-        assert total is not None
         stepper.update()
+        total, weight = stepper.loss, stepper.weight  # of all processes together, once the update is made
+        assert total is not None
         loss = total.double() / weight if total.device.type != "mps" else total / weight
         if stepper.penalty is not None:
             loss = loss + stepper.penalty
         stepper.clear()
         return loss.detach()
+
+    def end(self) -> None:
+        """Make the model the same in all processes, before it is evaluated."""
+        self._stepper.align()
 
     def _windows(self) -> Iterator[list[Any]]:
         epoch = 0

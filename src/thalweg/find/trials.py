@@ -74,9 +74,11 @@ class Trainer(ABC):
 
     def _loss(self) -> float:
         parts = self.parts
-        objective = parts.valid_objective if parts.valid is not None else parts.objective
+        objective, processes = parts.objective, parts.processes
+        if parts.valid is not None:
+            objective, processes = parts.valid_objective or objective, parts.valid_processes
         with parts.evaluating():
-            return evaluate(objective or parts.objective, self.deciding, {}, parts.precision)["loss"]
+            return evaluate(objective, self.deciding, {}, parts.precision, processes=processes)["loss"]
 
 
 class OneByOne(Trainer):
@@ -95,6 +97,7 @@ class OneByOne(Trainer):
             # Looked at now and then: a training that is lost should not go on.
             if made % _LOOK == 0 and not math.isfinite(float(worst)):
                 return Trial(rate, math.inf, made)
+        updates.end()
         after = self._loss()
         return Trial(rate, after if math.isfinite(after) else math.inf, len(curve))
 
@@ -180,6 +183,8 @@ def _entry_of(parts: Parts, deciding: Source) -> Entry | None:
     """Return what a stack of the parts' trainings is made of, or None where it would compute something else."""
     optimizer = parts.optimizer
     if not isinstance(optimizer, RuleOptimizer) or parts.accumulate > 1 or parts.source.steps_per_epoch is None:
+        return None
+    if parts.processes is not None or parts.valid_processes is not None:
         return None
     rule, groups = optimizer.rule, optimizer.param_groups
     if len(set(rate_ratios(optimizer))) > 1 or rate_ratio(rule) is not None or rule.averages:

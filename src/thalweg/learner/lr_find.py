@@ -12,6 +12,7 @@ from .assemble import make_sources, updates_per_epoch
 from .held import Held
 from .layers import reset_rates
 from .seeding import seeded
+from .sharing import draw_apart, sharers
 from .tokens import choose_logits
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def lr_find(
     A sweep trains with a rate that rises from update to update. Its curve gives ``steepest``, ``valley``, ``minimum``
     and ``slide``; with *verify*, short trainings at round rates around decide by their validation losses. Afterwards
     weights, buffers, rule state, generators, sampler, modes and history are bit for bit as before, also after an error
-    or Ctrl-C, and :meth:`fit` does what it would have done.
+    or Ctrl-C, and :meth:`fit` does what it would have done. With several processes each finds the same: from the data
+    where each reads all of them, and together, all of them calling, where they are shared out (``tw.data.stream``).
 
     Args:
         data, y, batch_size, accumulate, shuffle, drop_last: as for the :meth:`fit` that is to come.
@@ -96,6 +98,9 @@ def lr_find(
                 drop_last=drop_last,
                 seed=seed,
             )
+            among = sharers(learner, source, "lr_find")
+            if among is not None:
+                draw_apart(among)
             # Looking at an example may draw from a generator that the data set holds.
             draws = Draws([s for s in (source, held) if s is not None], learner.module)
             reset_rates(learner)
@@ -122,6 +127,8 @@ def lr_find(
                 valid=held,
                 valid_objective=valid_objective,
                 evaluating=learner.evaluating,
+                processes=among,
+                valid_processes=None if held is None else sharers(learner, held, "lr_find"),
             )
             return find(
                 parts,

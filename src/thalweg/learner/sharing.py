@@ -19,7 +19,7 @@ from thalweg.loop.hooks import replaces_step
 
 from .held import Held
 
-__all__ = ["share_out"]
+__all__ = ["draw_apart", "share_out", "sharers"]
 
 _RANK = 0xC2B2AE3D27D4EB4F  # odd, so that every rank has a seed of its own
 
@@ -46,17 +46,7 @@ def share_out(
                 f"fit: {type(hook).__name__} replaces the step, in which the processes exchange gradients; wrap the "
                 "model in DistributedDataParallel in a loop of your own, or train in one process."
             )
-    if any(is_sharded(param) for param in learner.module.parameters()):
-        raise ValueError(
-            "fit: the parameters are sharded (fully_shard), and fit exchanges the gradients of whole ones; take rule, "
-            "schedule and loss in a loop of your own, where rule.optimizer(model.parameters()) updates shards, or "
-            "leave the model whole."
-        )
-    if isinstance(learner.optimizer, torch.optim.LBFGS):
-        raise ValueError(
-            "fit: LBFGS evaluates the loss several times within a step, which the processes would have to do together; "
-            "train in one process, or choose another optimizer."
-        )
+    _check_exchange(learner, "fit")
     if valid is not None and valid.n is not None and valid.n < processes.world_size:
         raise ValueError(
             f"fit: {valid.n} rows of validation do not go round {processes.world_size} processes; validate on more "
@@ -69,17 +59,73 @@ def share_out(
             "training differs from that of one process.",
             stacklevel=4,
         )
-    if processes.rank:  # what the model draws differs from rank to rank; the first goes on as one process would
-        torch.manual_seed((torch.initial_seed() + processes.rank * _RANK) % (1 << 62))
+    draw_apart(processes)
     mine = _share(source, processes)
     held = None if valid is None else _share(valid, processes)
     return mine, held, replace(settings, verbose=settings.verbose and processes.is_first)
 
 
-def _share(source: Source, processes: Processes) -> Source:
-    if isinstance(source, (RankSource, StreamSource)):  # streams know their rank by themselves
-        return source
+def _check_exchange(learner: Held, who: str) -> None:
+    """Raise where processes cannot make one step together."""
+    if any(is_sharded(param) for param in learner.module.parameters()):
+        raise ValueError(
+            f"{who}: the parameters are sharded (fully_shard), and {who} exchanges the gradients of whole ones; take "
+            "rule, schedule and loss in a loop of your own, where rule.optimizer(model.parameters()) updates shards, "
+            "or leave the model whole."
+        )
+    if isinstance(learner.optimizer, torch.optim.LBFGS):
+        raise ValueError(
+            f"{who}: LBFGS evaluates the loss several times within a step, which the processes would have to do "
+            "together; train in one process, or choose another optimizer."
+        )
+
+
+def draw_apart(processes: Processes) -> None:
+    """Let what the model draws differ from rank to rank; the first goes on as one process would."""
+    if processes.rank:
+        torch.manual_seed((torch.initial_seed() + processes.rank * _RANK) % (1 << 62))
+
+
+def sharers(learner: Held, source: Source, who: str) -> Processes | None:
+    """Return the processes that the source's rows are shared out among, or None where each of them reads all.
+
+    Raises:
+        ValueError: they are not the processes that are there, have different numbers of batches, or cannot make one
+            step together.
+    """
+    processes = Processes.present(learner.device)
+    if processes is None or not _is_shared(source, processes, who):
+        return None
+    _check_exchange(learner, who)
+    return processes
+
+
+def _is_shared(source: Source, processes: Processes, who: str) -> bool:
+    """Whether the source gives this process its share only."""
     sampler = getattr(getattr(source, "loader", None), "sampler", None)
     if isinstance(source, LoaderSource) and isinstance(sampler, DistributedSampler):
+        mine = (sampler.rank, sampler.num_replicas)
+        counts = processes.gather(source.steps_per_epoch)
+        if len(set(counts)) > 1:
+            raise ValueError(
+                f"{who}: the processes' loaders have {', '.join(map(str, counts))} batches, by rank, so that some "
+                "would wait for others; give every process as many (DistributedSampler does)."
+            )
+    elif isinstance(source, (RankSource, StreamSource)):  # streams know their rank by themselves
+        mine = (source.rank, source.world_size)
+    else:
+        return False
+    if mine == (0, 1):
+        return False
+    if mine != (processes.rank, processes.world_size):
+        raise ValueError(
+            f"{who}: the data are process {mine[0]}'s share of {mine[1]}, but this is process {processes.rank} of "
+            f"{processes.world_size}; leave rank and world size out, so that they are those of torch.distributed."
+        )
+    return True
+
+
+def _share(source: Source, processes: Processes) -> Source:
+    if _is_shared(source, processes, "fit"):
         return source
     return RankSource(source, processes.rank, processes.world_size)

@@ -51,7 +51,8 @@ class RankStep(EagerStep):
     Args:
         objective, optimizer, precision, clip_norm, clip_value, record_norm: as for :class:`EagerStep`.
         processes: the others.
-        source: of this rank; its first row stands in where a rank has none, with the weight 0.
+        source: of this rank; its first rows (two: batch statistics need as many) stand in where a rank has
+            none, with the weight 0.
         overlap: exchange gradients during the backward pass where that can be; otherwise always after it.
     """
 
@@ -73,7 +74,7 @@ class RankStep(EagerStep):
         )
         self._processes = processes
         self._scale = float(source.batch_size or 1)
-        self._spare = _first_row(source)
+        self._spare = _first_rows(source)
         self._buffers = list(objective.model.buffers())
         self._ddp: DistributedDataParallel | None = None
         if overlap:
@@ -158,9 +159,9 @@ def _shapes(batch: Any) -> tuple[Any, ...]:
     return tuple(leaf.shape for leaf in tree_leaves(batch) if isinstance(leaf, Tensor))
 
 
-def _first_row(source: Source) -> Any:
+def _first_rows(source: Source) -> Any:
     batch = source.first()
     rows = rows_in(batch)
     return tree_map(
-        lambda leaf: leaf[:1] if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == rows else leaf, batch
+        lambda leaf: leaf[:2] if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == rows else leaf, batch
     )
