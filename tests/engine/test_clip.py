@@ -13,7 +13,7 @@ from thalweg.engine import clip_coefficient, total_norm
 
 
 @pytest.mark.parametrize("id", IDS)
-@pytest.mark.parametrize("engine", ["auto", "reference"])
+@pytest.mark.parametrize("engine", ["auto", "reference", "compiled"])
 @pytest.mark.parametrize("clip", [0.7, 1e6])
 def test_norm_equals_torchs_clip_and_step(id: str, engine: str, clip: float) -> None:
     rule = BY_ID[id].rule
@@ -35,7 +35,7 @@ def test_norm_equals_torchs_clip_and_step(id: str, engine: str, clip: float) -> 
             assert torch.equal(mine.grad, grad), "the gradient is not rewritten"
 
 
-@pytest.mark.parametrize("engine", ["auto", "reference"])
+@pytest.mark.parametrize("engine", ["auto", "reference", "compiled"])
 def test_value_equals_torchs(engine: str) -> None:
     ours, theirs = start(), start()
     a = tw.optim.AdamW(lr=0.01).optimizer(ours, clip_value=0.3, engine=engine)
@@ -51,11 +51,12 @@ def test_value_equals_torchs(engine: str) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
 
 
-def test_value_then_norm_over_groups_and_a_scale() -> None:
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
+def test_value_then_norm_over_groups_and_a_scale(engine: str) -> None:
     a, b = torch.zeros(2), torch.zeros(1)
     a.grad, b.grad = torch.tensor([30.0, 4.0]), torch.tensor([-50.0])
     optimizer = tw.optim.SGD(lr=1.0).optimizer(
-        [{"params": [a]}, {"params": [b], "lr": 2.0}], clip_value=3.0, clip_norm=1.0
+        [{"params": [a]}, {"params": [b], "lr": 2.0}], clip_value=3.0, clip_norm=1.0, engine=engine
     )
     optimizer.apply(scale=torch.tensor(0.1))  # 3, 0.4, -5 -> 3, 0.4, -3
     norm = (9 + 0.16 + 9) ** 0.5
@@ -65,11 +66,12 @@ def test_value_then_norm_over_groups_and_a_scale() -> None:
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
 @pytest.mark.parametrize("id", ["sgd-momentum", "adamw", "adagrad", "rmsprop", "lion"])
-def test_a_known_norm_and_a_scale_give_the_same(id: str, overwrite: bool) -> None:
+def test_a_known_norm_and_a_scale_give_the_same(id: str, engine: str, overwrite: bool) -> None:
     rule = BY_ID[id].rule
     ours, theirs = start(torch.float32), start(torch.float32)
-    a, b = rule.optimizer(ours, clip_norm=0.5), rule.optimizer(theirs, clip_norm=0.5)
+    a, b = (rule.optimizer(params, clip_norm=0.5, engine=engine) for params in (ours, theirs))
     for kicks in noise(4):
         set_gradients(ours, kicks)
         for mine, other in zip(ours, theirs, strict=True):

@@ -15,18 +15,20 @@ from tests.optim.cases import BY_ID, IDS
 from tests.optim.problem import noise, set_gradients, start
 
 
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
 @pytest.mark.parametrize("id", IDS)
-def test_groups_with_their_own_settings_equal_two_optimizers(id: str) -> None:
+def test_groups_with_their_own_settings_equal_two_optimizers(id: str, engine: str) -> None:
     rule = BY_ID[id].rule
     if rule.owns_rate:
         own: dict[str, Any] = {"weight_decay": 0.3}
     else:
         own = {"lr": rule.lr * 3}
     ours, first, second = start(), start()[:2], start()[2:]
-    both = rule.optimizer([{"params": ours[:2]}, {"params": ours[2:], **own}])
-    one, two = rule.optimizer(first), rule.with_hyper({**rule.hyper(), **own}).optimizer(second)
+    both = rule.optimizer([{"params": ours[:2]}, {"params": ours[2:], **own}], engine=engine)
+    one = rule.optimizer(first, engine=engine)
+    two = rule.with_hyper({**rule.hyper(), **own}).optimizer(second, engine=engine)
     if isinstance(rule, tw.optim.Muon):  # the second rule keeps its ratio to the group's rate
-        two = rule.optimizer([{"params": second, **own}])
+        two = rule.optimizer([{"params": second, **own}], engine=engine)
     for kicks in noise(5):
         for params, some in ((ours, kicks), (first, kicks[:2]), (second, kicks[2:])):
             set_gradients(params, some)
@@ -92,7 +94,7 @@ def test_the_description_is_not_changed_by_a_scheduler() -> None:
 
 
 @pytest.mark.parametrize("id", IDS)
-@pytest.mark.parametrize("engine", ["auto", "reference"])
+@pytest.mark.parametrize("engine", ["auto", "reference", "compiled"])
 def test_skip_leaves_everything_and_no_skip_changes_nothing(id: str, engine: str) -> None:
     rule = BY_ID[id].rule
     ours, theirs = start(torch.float32), start(torch.float32)
@@ -118,11 +120,12 @@ def test_skip_leaves_everything_and_no_skip_changes_nothing(id: str, engine: str
 
 @pytest.mark.parametrize("id", ["sgd-momentum", "adamw", "rmsprop", "lion", "averaged-ema"])
 @pytest.mark.parametrize("unscale", [False, True])
-def test_grad_scaler(id: str, unscale: bool) -> None:
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
+def test_grad_scaler(id: str, engine: str, unscale: bool) -> None:
     # The second gradient overflows: that step is skipped, and the scale is halved.
     rule = BY_ID[id].rule
     scaled, plain = torch.ones(4, requires_grad=True), torch.ones(4, requires_grad=True)
-    a, b = rule.optimizer([scaled], clip_norm=1.0), rule.optimizer([plain], clip_norm=1.0)
+    a, b = (rule.optimizer([param], clip_norm=1.0, engine=engine) for param in (scaled, plain))
     scaler = torch.amp.GradScaler("cpu", init_scale=256.0, growth_interval=100)
     slope = torch.tensor([1.0, -2.0, 0.5, 3.0])
     for t in range(4):

@@ -132,15 +132,16 @@ def test_states_of_other_strides(id: str, engine: str) -> None:
     compare(ours, theirs, a, b, 1e-5)
 
 
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
 @pytest.mark.parametrize("id", NATIVE)
-def test_mixed_dtypes_in_one_group(id: str) -> None:
+def test_mixed_dtypes_in_one_group(id: str, engine: str) -> None:
     def start() -> list[Tensor]:
         torch.manual_seed(0)
         dtypes = (torch.float32, torch.bfloat16, torch.float64, torch.float16, torch.float32)
         return [torch.randn(3, 2).to(dtype) for dtype in dtypes]
 
     ours, theirs = start(), start()
-    a, b = run(id, ours, wave, "auto"), run(id, theirs, wave, "reference")
+    a, b = run(id, ours, wave, engine), run(id, theirs, wave, "reference")
     for mine, other in zip(ours, theirs, strict=True):
         compare([mine], [other], a, b, TOLERANCE[mine.dtype])
 
@@ -158,13 +159,14 @@ def test_repeats_bit_for_bit(id: str, engine: str) -> None:
     assert all(map(torch.equal, ours, theirs))
 
 
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
 @pytest.mark.parametrize("id", IDS)
-def test_frozen_midway(id: str) -> None:
+def test_frozen_midway(id: str, engine: str) -> None:
     # A parameter without a gradient stays, state and all, and goes on where it was when it has one again.
     torch.manual_seed(0)
     first, second = torch.randn(3, 2), torch.randn(4)
     alone = second.clone()
-    optimizer, other = BY_ID[id].rule.optimizer([first, second]), BY_ID[id].rule.optimizer([alone])
+    optimizer, other = (BY_ID[id].rule.optimizer(params, engine=engine) for params in ([first, second], [alone]))
     for t in range(6):
         first.grad = wave(t, first)
         second.grad = alone.grad = None if t in (2, 3) else wave(t, second)
@@ -173,8 +175,9 @@ def test_frozen_midway(id: str) -> None:
     assert torch.equal(second, alone)
 
 
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
 @pytest.mark.parametrize("id", IDS)
-def test_tied_parameters_move_once(id: str) -> None:
+def test_tied_parameters_move_once(id: str, engine: str) -> None:
     torch.manual_seed(0)
 
     class Tied(torch.nn.Module):
@@ -186,8 +189,8 @@ def test_tied_parameters_move_once(id: str) -> None:
 
     model = Tied()
     single = model.a.weight.detach().clone()
-    optimizer = BY_ID[id].rule.optimizer(model.parameters())
-    other = BY_ID[id].rule.optimizer([single])
+    optimizer = BY_ID[id].rule.optimizer(model.parameters(), engine=engine)
+    other = BY_ID[id].rule.optimizer([single], engine=engine)
     for t in range(3):
         for param in model.parameters():
             param.grad = wave(t, param)
@@ -197,12 +200,13 @@ def test_tied_parameters_move_once(id: str) -> None:
     torch.testing.assert_close(model.a.weight.detach(), single)
 
 
-def test_data_swapped_under_the_optimizer_is_noticed() -> None:
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
+def test_data_swapped_under_the_optimizer_is_noticed(engine: str) -> None:
     # module.to(memory_format=...) keeps the Parameter and changes its strides.
     torch.manual_seed(0)
     conv = torch.nn.Conv2d(3, 4, 3, bias=False)
     plain = conv.weight.detach().clone()
-    optimizer, other = tw.optim.AdamW().optimizer(conv.parameters()), tw.optim.AdamW().optimizer([plain])
+    optimizer, other = (tw.optim.AdamW().optimizer(some, engine=engine) for some in ([conv.weight], [plain]))
     for t in range(4):
         conv.weight.grad = wave(t, conv.weight)
         plain.grad = wave(t, plain)
@@ -214,9 +218,10 @@ def test_data_swapped_under_the_optimizer_is_noticed() -> None:
     torch.testing.assert_close(conv.weight.detach(), plain, check_stride=False)
 
 
-def test_a_state_put_in_by_hand_is_noticed() -> None:
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
+def test_a_state_put_in_by_hand_is_noticed(engine: str) -> None:
     w = torch.ones(3)
-    optimizer = tw.optim.SGD(lr=1.0, momentum=0.5).optimizer([w])
+    optimizer = tw.optim.SGD(lr=1.0, momentum=0.5).optimizer([w], engine=engine)
     w.grad = torch.zeros(3)
     optimizer.step()
     optimizer.state[w]["momentum_buffer"] = torch.ones(3)
@@ -227,11 +232,12 @@ def test_a_state_put_in_by_hand_is_noticed() -> None:
     assert w.tolist() == [-0.5, -0.5, -0.5]
 
 
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
 @pytest.mark.parametrize("id", ["sgd-momentum", "adam", "rmsprop-centered-momentum", "nadam", "lion"])
-def test_hyperparameters_as_tensors(id: str) -> None:
+def test_hyperparameters_as_tensors(id: str, engine: str) -> None:
     rule = BY_ID[id].rule
     ours, theirs = torch.ones(3), torch.ones(3)
-    a = rule.optimizer([{"params": [ours], "lr": torch.tensor(0.05)}])
+    a = rule.optimizer([{"params": [ours], "lr": torch.tensor(0.05)}], engine=engine)
     b = rule.optimizer([{"params": [theirs], "lr": 0.05}])
     for t in range(3):
         ours.grad = theirs.grad = wave(t, ours)

@@ -18,7 +18,7 @@ def sparse_gradient(t: int) -> Tensor:
 
 
 @pytest.mark.parametrize("id", [case.id for case in CASES if case.sparse])
-@pytest.mark.parametrize("engine", ["auto", "reference"])
+@pytest.mark.parametrize("engine", ["auto", "reference", "compiled"])
 def test_sparse_equals_dense(id: str, engine: str) -> None:
     rule = BY_ID[id].rule
     torch.manual_seed(0)
@@ -33,12 +33,14 @@ def test_sparse_equals_dense(id: str, engine: str) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
 @pytest.mark.parametrize("name", ["SGD", "Adagrad"])
-def test_sparse_equals_torch(name: str) -> None:
+def test_sparse_equals_torch(name: str, engine: str) -> None:
     torch.manual_seed(0)
     ours = torch.randn(6, 2)
     theirs = ours.clone()
-    a, b = getattr(tw.optim, name)(lr=0.1).optimizer([ours]), getattr(torch.optim, name)([theirs], lr=0.1)
+    a = getattr(tw.optim, name)(lr=0.1).optimizer([ours], engine=engine)
+    b = getattr(torch.optim, name)([theirs], lr=0.1)
     # torch warns where it makes a sparse tensor without saying whether to check it.
     with torch.sparse.check_sparse_tensor_invariants(True):
         for t in range(5):
@@ -57,12 +59,13 @@ def test_only_the_named_rows_are_touched() -> None:
     assert optimizer.state[w]["sum"].sum(1).nonzero().flatten().tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
 @pytest.mark.parametrize("id", [case.id for case in CASES if not case.sparse and case.id != "averaged-swa"])
-def test_sparse_is_refused_by_name(id: str) -> None:
+def test_sparse_is_refused_by_name(id: str, engine: str) -> None:
     rule = BY_ID[id].rule
     w = torch.ones(6, 2)
     before = w.clone()
-    optimizer = rule.optimizer([w])
+    optimizer = rule.optimizer([w], engine=engine)
     w.grad = sparse_gradient(0)
     with pytest.raises(TypeError, match=rf"^{type(rule).__name__}: the gradient of a parameter of shape \(6, 2\) is"):
         optimizer.step()
@@ -71,13 +74,14 @@ def test_sparse_is_refused_by_name(id: str) -> None:
 
 @pytest.mark.parametrize("id", [case.id for case in TORCH if case.complex])
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128], ids=str)
-def test_complex_equals_torch(id: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
+def test_complex_equals_torch(id: str, engine: str, dtype: torch.dtype) -> None:
     case = BY_ID[id]
     assert case.peer is not None
     torch.manual_seed(0)
     ours = [torch.randn(3, 2, dtype=dtype), torch.randn((), dtype=dtype)]
     theirs = [w.clone() for w in ours]
-    a, b = case.rule.optimizer(ours), case.peer(theirs)
+    a, b = case.rule.optimizer(ours, engine=engine), case.peer(theirs)
     for _ in range(10):
         for mine, other in zip(ours, theirs, strict=True):
             mine.grad = torch.randn_like(mine)
@@ -92,13 +96,14 @@ def test_complex_equals_torch(id: str, dtype: torch.dtype) -> None:
                 assert value.dtype == b.state[other][name].dtype, name
 
 
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
 @pytest.mark.parametrize("id", [case.id for case in CASES if case.complex])
-def test_complex_is_two_reals(id: str) -> None:
+def test_complex_is_two_reals(id: str, engine: str) -> None:
     rule = BY_ID[id].rule
     torch.manual_seed(0)
     z = torch.randn(4, dtype=torch.complex128)
     pair = torch.view_as_real(z).clone()
-    a, b = rule.optimizer([z]), rule.optimizer([pair], engine="reference")
+    a, b = rule.optimizer([z], engine=engine), rule.optimizer([pair], engine="reference")
     for t in range(4):
         z.grad = torch.exp(1j * (z + t)).conj()  # a view that only notes the conjugation
         pair.grad = torch.view_as_real(z.grad.resolve_conj()).clone()

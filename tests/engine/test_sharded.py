@@ -59,7 +59,7 @@ def train(rank: int, world_size: int, rule: tw.optim.Rule, **settings: Any) -> l
     return [(p if world_size == 1 else p.full_tensor()).detach().clone() for p in module.parameters()]
 
 
-@pytest.mark.parametrize("settings", [{}, {"clip_norm": 0.5}, {"engine": "compiled"}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"clip_norm": 0.5}, {"clip_norm": 0.5, "engine": "compiled"}], ids=str)
 def test_rules_by_element_train_as_on_one_process(tmp_path: Path, settings: dict[str, Any]) -> None:
     alone = {name: train(0, 1, rule, **settings) for name, rule in RULES.items()}
     both = together(tmp_path, 2, lambda rank: {name: train(rank, 2, rule, **settings) for name, rule in RULES.items()})

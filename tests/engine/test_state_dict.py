@@ -31,7 +31,7 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("id", IDS)
-@pytest.mark.parametrize("engine", ["auto", "reference"])
+@pytest.mark.parametrize("engine", ["auto", "reference", "compiled"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_resume_is_bit_identical(id: str, engine: str, dtype: torch.dtype) -> None:
     rule, kicks = BY_ID[id].rule, noise(10)
@@ -52,19 +52,20 @@ def test_resume_is_bit_identical(id: str, engine: str, dtype: torch.dtype) -> No
 
 
 @pytest.mark.parametrize("id", [case.id for case in TORCH])
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_moves_to_torch_and_back(id: str, dtype: torch.dtype) -> None:
+def test_moves_to_torch_and_back(id: str, engine: str, dtype: torch.dtype) -> None:
     case, kicks = BY_ID[id], noise(15)
     assert case.peer is not None
     ours, theirs = start(dtype), start(dtype)
     peer = case.peer(theirs)
     steps(peer, theirs, kicks)  # what torch does alone
-    mine = case.rule.optimizer(ours)
+    mine = case.rule.optimizer(ours, engine=engine)
     steps(mine, ours, kicks[:5])
     torchs = case.peer(ours)
     torchs.load_state_dict(through_a_file(mine.state_dict()))
     steps(torchs, ours, kicks[5:10])
-    again = case.rule.optimizer(ours)
+    again = case.rule.optimizer(ours, engine=engine)
     again.load_state_dict(through_a_file(torchs.state_dict()))
     steps(again, ours, kicks[10:])
     tol = case.peer_rtol or 1e-10 if dtype is torch.float64 else 2e-5  # 15 steps of float32
@@ -146,20 +147,21 @@ def test_groups_scheduler_marks_and_names_come_along() -> None:
     assert (first["lr"], first["initial_lr"], first["param_names"], first["betas"]) == (0.3, 0.3, ["a"], (0.9, 0.999))
 
 
-def test_pickle_and_deepcopy_go_on_alike() -> None:
+@pytest.mark.parametrize(("engine", "taken"), [("auto", "torch"), ("compiled", "compiled")])
+def test_pickle_and_deepcopy_go_on_alike(engine: str, taken: str) -> None:
     w = start(torch.float32)
     kicks = noise(6)
-    optimizer = tw.optim.Averaged(tw.optim.Adam(lr=0.01)).optimizer(w, clip_norm=1.0)
+    optimizer = tw.optim.Averaged(tw.optim.Adam(lr=0.01)).optimizer(w, clip_norm=1.0, engine=engine)
     steps(optimizer, w, kicks[:3])
     for copied in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
         params = copied.param_groups[0]["params"]
         mine = [x.clone() for x in w]
-        reference = tw.optim.Averaged(tw.optim.Adam(lr=0.01)).optimizer(mine, clip_norm=1.0)
+        reference = tw.optim.Averaged(tw.optim.Adam(lr=0.01)).optimizer(mine, clip_norm=1.0, engine=engine)
         reference.load_state_dict(optimizer.state_dict())
         steps(copied, params, kicks[3:])
         steps(reference, mine, kicks[3:])
         assert all(map(torch.equal, params, mine))
-        assert copied.engine.name == "torch"
+        assert copied.engine.name == taken
 
 
 def test_hooks_of_state_dict_and_loading() -> None:

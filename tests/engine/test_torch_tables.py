@@ -32,15 +32,17 @@ def configurations() -> Iterator[Any]:
                 yield pytest.param(info, row.kwargs, id=f"{info.name}-{number}-{row.desc}")
 
 
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
 @pytest.mark.parametrize(("info", "kwargs"), list(configurations()))
-def test_configuration_equals_torch(info: OptimizerInfo, kwargs: dict[str, Any]) -> None:
+def test_configuration_equals_torch(info: OptimizerInfo, kwargs: dict[str, Any], engine: str) -> None:
     torch.manual_seed(0)
     shapes = ((6, 4), (4, 6)) if info.name == "Muon" else ((6, 4), (5,), (2, 3, 4))
     # torch's Muon iterates in bfloat16 whatever the dtype; so does ours up to float32.
     dtype = torch.float32 if info.name == "Muon" else torch.float64
     ours = [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
     theirs = [w.detach().clone().requires_grad_() for w in ours]
-    a, b = OURS[info.name](**kwargs).optimizer(ours), info.optim_cls(theirs, **copy.deepcopy(kwargs))
+    a = OURS[info.name](**kwargs).optimizer(ours, engine=engine)
+    b = info.optim_cls(theirs, **copy.deepcopy(kwargs))
     scheduler_a = torch.optim.lr_scheduler.StepLR(a, step_size=3, gamma=0.5)
     scheduler_b = torch.optim.lr_scheduler.StepLR(b, step_size=3, gamma=0.5)
     for _ in range(10):

@@ -18,7 +18,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     return BY_ID[request.param]
 
 
-@pytest.mark.parametrize("engine", ["auto", "reference"])
+@pytest.mark.parametrize("engine", ["auto", "reference", "compiled"])
 def test_lookahead_by_its_definition(case: Case, engine: str) -> None:
     # Run the inner optimizer alone, and go back by hand.
     ours, fast = start(), start()
@@ -39,16 +39,16 @@ def test_lookahead_by_its_definition(case: Case, engine: str) -> None:
             torch.testing.assert_close(optimizer.state[mine]["slow_param"], back, rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("decay", [0.9, None])
-def test_averaged_equals_torchs_averaged_model(case: Case, decay: float | None) -> None:
+@pytest.mark.parametrize(("decay", "engine"), [(0.9, "auto"), (None, "auto"), (0.9, "compiled")])
+def test_averaged_equals_torchs_averaged_model(case: Case, decay: float | None, engine: str) -> None:
     class Bag(nn.Module):
         def __init__(self, params: list[torch.Tensor]) -> None:
             super().__init__()
             self.bag = nn.ParameterList(params)
 
     ours, plain = start(), Bag(start())
-    optimizer = tw.optim.Averaged(case.rule, decay=decay).optimizer(ours)
-    inner = case.rule.optimizer(plain.parameters())
+    optimizer = tw.optim.Averaged(case.rule, decay=decay).optimizer(ours, engine=engine)
+    inner = case.rule.optimizer(plain.parameters(), engine=engine)
     multi = None if decay is None else torch.optim.swa_utils.get_ema_multi_avg_fn(decay)
     peer = torch.optim.swa_utils.AveragedModel(plain, multi_avg_fn=multi)
     for kicks in noise(10):

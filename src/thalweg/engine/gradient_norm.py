@@ -15,6 +15,7 @@ from thalweg.engine.c_compiler import NoCompiler, load_kernel
 from thalweg.engine.c_source import PREAMBLE, load, stored
 from thalweg.engine.clip import total_norm
 from thalweg.engine.memory_layout import is_dense
+from thalweg.engine.sharded import is_sharded
 
 __all__ = ["GradientNorm"]
 
@@ -65,7 +66,8 @@ each[tensor] = __builtin_sqrt(each[tensor]);
 class GradientNorm:
     """Computes :func:`thalweg.engine.total_norm`, summed in float64 over pieces that depend on the sizes alone.
 
-    Gradients that the kernel does not take (mixed dtypes, other devices, sparse, gaps in memory) go the usual way.
+    Gradients that the kernel does not take (mixed dtypes, other devices, sparse, sharded, gaps in memory) go the usual
+    way.
     """
 
     def __init__(self) -> None:
@@ -118,6 +120,8 @@ class GradientNorm:
     def _prepare(self, grads: list[Tensor]) -> bool:
         dtype = grads[0].dtype
         if dtype not in _DTYPES or not all(grad.device.type == "cpu" and is_dense(grad) for grad in grads):
+            return False
+        if any(map(is_sharded, grads)):  # which have no address of their own, and a norm over all processes
             return False
         if dtype is not self._dtype or self._function is None:
             try:
