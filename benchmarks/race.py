@@ -1,22 +1,41 @@
-"""Races beside sequential hand-written loops and beside Optuna.
+"""Races beside sequential hand-written loops, beside Optuna and beside Ray Tune.
 
-`python benchmarks/race.py [linear] [mlp] [mnist] [convnet] [halving] [trials] [auto] [gpu]`; all but `gpu` without
-arguments, about 8 minutes on two cores; each part alone takes less than two. Ratios are ours / peer in time: 20 ×
-faster is 0.05. The floors are the matrix products alone, forward and backward, of all members together at the rate
-measured here.
+`python benchmarks/race.py [linear] [mlp] [mnist] [convnet] [halving] [trials] [auto] [long] [ray] [gpu]`: all but
+`ray` (where it is installed) and `gpu` without arguments. Each part takes less than two minutes on two cores, `long`
+three. Ratios are ours / peer in time: 20 × faster is 0.05. The floors are the matrix products alone, forward and
+backward, of all members together at the rate measured here.
+
+**linear, mlp, mnist** are judged by what a race takes of itself (`step="auto"`), the kernel for chains of layers; the
+whole step through torch's compiler, operations one by one, and the same with a fused update per member stand below.
+What compiling costs is printed: of kernels with an empty cache, and of the whole step.
+
+**halving.** Both sides choose among 64 candidates, four rules at sixteen rates, with 27 epochs for the last one left
+and a third of the candidates going on at 1, 3 and 9 epochs. Three readings of "to the same best validation loss":
+
+1. Optuna proposes 64 of its own (TPE, as it comes) and *stops as soon as* one is within 1 % of the best validation loss
+   that our race has found at its end: it is told the goal, and may be lucky. Ours runs to its end. This one is judged.
+2. The same with exactly our 64 candidates, in random order.
+3. As a user who knows no goal has it: Optuna's whole study of the 64. What it found is printed beside what ours found.
+
+Ours draws nothing: shared batches, one initial model, a fixed grid; the loss to be reached is the same in every round.
 """
 
 from __future__ import annotations
 
 import copy
+import importlib.util
 import itertools
 import math
+import os
+import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -121,6 +140,7 @@ def stack_of(task: Task, model: nn.Module, count: int, *, compiled: bool, update
         model, (task.x, task.y), None, candidates[:1], loss=task.loss, batch_size=task.batch, steps=1, verbose=False
     )
     stack = Stack(found.entry, candidates, range(count), 10**6)
+    assert update != "kernel" or stack.has_kernel
     stack.update = update
     if compiled:
         stack.compile()
@@ -159,44 +179,54 @@ def run_stacked(part: str) -> None:
     task, target = TASKS[part]
     torch.manual_seed(0)
     model = task.model()
-    begun = time.perf_counter()
-    compiled = stack_of(task, model, 32, compiled=True)
-    seconds = time.perf_counter() - begun
-    stacked = stack_of(task, model, 32, compiled=False)
-    each = stack_of(task, model, 32, compiled=False, update="each")
     steps = task.steps
-    times = measure(
-        {
-            "compiled": partial(compiled.advance, steps),
-            "uncompiled": partial(stacked.advance, steps),
-            "uncompiled, member by member": partial(each.advance, steps),
-            "loops": partial(loops, task, model, 32, steps),
-        },
-        repeats=6,
-    )
+    stacks = {"kernel": stack_of(task, model, 32, compiled=False, update="kernel")}
+    with tempfile.TemporaryDirectory() as empty:
+        making = kernels_anew(part, empty)
+    begun = time.perf_counter()
+    stacks["compiled"] = stack_of(task, model, 32, compiled=True)
+    seconds = time.perf_counter() - begun
+    stacks["uncompiled"] = stack_of(task, model, 32, compiled=False)
+    stacks["uncompiled, member by member"] = stack_of(task, model, 32, compiled=False, update="each")
+    ways = {name: partial(stack.advance, steps) for name, stack in stacks.items()}
+    times = measure({**ways, "loops": partial(loops, task, model, 32, steps)}, repeats=6)
     per_step = {name: Times(tuple(s / steps for s in taken.seconds)) for name, taken in times.items()}
     floor = product_floor(task, 32)
     peer = "32 hand-written loops, tensor slicing, fused Adam"
-    emit(
-        compare(
-            f"{task.name}: a step of all", per_step, ours="compiled", peer="loops", peer_name=peer, target=target,
-            unit="ms", floor=floor,
+    more: dict[str, Any] = {"peer": "loops", "peer_name": peer, "unit": "ms", "floor": floor}
+    emit(compare(f"{task.name}: a step of all", per_step, ours="kernel", target=target, **more))
+    for name in ways:
+        if name != "kernel":
+            label = f"{task.name}: a step of all, {'whole step ' if name == 'compiled' else ''}{name}"
+            emit(compare(label, per_step, ours=name, target=None, **more))
+    median = {name: taken.median for name, taken in per_step.items()}
+    median["uncompiled"] = min(median["uncompiled"], median["uncompiled, member by member"])
+    for name, cost in (("kernel", making), ("compiled", seconds)):
+        fast = median[name]
+        pays = ", ".join(
+            f"after {cost / (median[slow] - fast):,.0f} steps against {said}"
+            if median[slow] > fast
+            else f"never against {said}"
+            for slow, said in (("uncompiled", "uncompiled stacking"), ("loops", "the loops"))
         )
-    )  # fmt: skip
-    for name in ("uncompiled", "uncompiled, member by member"):
-        label = f"{task.name}: a step of all, {name}"
-        emit(compare(label, per_step, ours=name, peer="loops", peer_name=peer, target=None, unit="ms", floor=floor))
-    fast = per_step["compiled"].median
-    eager = min(per_step["uncompiled"].median, per_step["uncompiled, member by member"].median)
-    alone = per_step["loops"].median
-    against = ", ".join(
-        f"after {seconds / (slow - fast):,.0f} steps against {name}" if slow > fast else f"never against {name}"
-        for name, slow in (("uncompiled stacking", eager), ("the loops", alone))
+        what = "kernels with an empty cache" if name == "kernel" else "the whole step"
+        say(f"{task.name}: compiling {what} took {cost:.1f} s; it pays {pays}")
+        for length in (100, 1_000, 10_000):
+            walls = [cost + fast * length, median["uncompiled"] * length, median["loops"] * length]
+            said = f"{name} {walls[0]:.1f} s, uncompiled {walls[1]:.1f} s, loops {walls[2]:.1f} s"
+            say(f"  {length:,} steps, compiling included: {said}")
+
+
+def kernels_anew(part: str, cache: str) -> float:
+    """Return the seconds that a process without kernels on disk takes to make them."""
+    program = (
+        f"import sys, time; sys.path.insert(0, {str(Path(__file__).parent)!r}); import race\n"
+        f"task = race.TASKS[{part!r}][0]; stack = race.stack_of(task, task.model(), 32, compiled=False)\n"
+        "begun = time.perf_counter(); assert stack.has_kernel; print(time.perf_counter() - begun)"
     )
-    say(f"{task.name}: compiling took {seconds:.1f} s; it pays {against}")
-    for length in (100, 1_000, 10_000):
-        walls = [seconds + fast * length, eager * length, alone * length]
-        say(f"  {length:,} steps: compiled {walls[0]:.1f} s, uncompiled {walls[1]:.1f} s, loops {walls[2]:.1f} s")
+    own = {**os.environ, "THALWEG_CACHE": cache}
+    done = subprocess.run([sys.executable, "-c", program], env=own, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
 
 
 def run_convnet() -> None:
@@ -221,6 +251,8 @@ def run_convnet() -> None:
     say(f"{task.name}: {'; '.join(notes)}")
 
 
+LONG = 80.0  # seconds of the race that auto has compiled, uncompiled
+LONGEST = 15.0  # seconds of a study that does not come there
 RULES = ("sgd", "adam", "rmsprop", "lion")
 
 
@@ -245,7 +277,7 @@ def run_halving() -> None:
     field = [tw.race.Candidate({"name": name, "lr": lr}) for name in RULES for lr in rates]
     best: dict[str, float] = {}
     updates = [0]
-    runs: dict[bool, list[int]] = {False: [], True: []}
+    runs: dict[tuple[bool, bool], list[tuple[bool, float]]] = {}
 
     def ours() -> float:
         begun = time.perf_counter()
@@ -266,8 +298,8 @@ def run_halving() -> None:
     def optimizer(name: str, params: Any, lr: float) -> torch.optim.Optimizer:
         return torch_rules[name](params, lr=lr) if name in torch_rules else tw.optim.Lion(lr=lr).optimizer(params)
 
-    def peer(of_the_grid: bool) -> float:
-        """Return the seconds until a validation loss is ours to 1 %; after ten times as long as ours it is given up."""
+    def peer(of_the_grid: bool, to_the_end: bool) -> float:
+        """Return the seconds until a validation loss is ours to 1 %, or of the whole study."""
         begun = time.perf_counter()
         reached: list[float] = []
         criterion = nn.CrossEntropyLoss()
@@ -291,38 +323,91 @@ def run_halving() -> None:
                     raise optuna.TrialPruned
                 if loss_now <= 1.01 * best["ours"] and not reached:
                     reached.append(time.perf_counter() - begun)
-                    trial.study.stop()
-                    return loss_now
+                    if not to_the_end:
+                        trial.study.stop()
+                        return loss_now
                 trial.report(loss_now, epoch + 1)
                 if trial.should_prune():
                     raise optuna.TrialPruned
             return loss_now
 
         pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
-        runs[of_the_grid].append(0)
-        number = len(runs[of_the_grid])
+        key = (of_the_grid, to_the_end)
+        number = len(runs.setdefault(key, [])) + 1
         grid = optuna.samplers.GridSampler({"rule": list(RULES), "lr": list(rates)}, seed=number)
         sampler = grid if of_the_grid else optuna.samplers.TPESampler(seed=number)
         study = optuna.create_study(direction="minimize", sampler=sampler, pruner=pruner)
-        study.optimize(objective, timeout=10 * best["seconds"], n_trials=len(field) if of_the_grid else None)
-        runs[of_the_grid][-1] = len(reached)
-        return reached[0] if reached else time.perf_counter() - begun
+        study.optimize(objective, timeout=LONGEST, n_trials=len(field) if of_the_grid else None)
+        took = time.perf_counter() - begun
+        finished = [trial.value for trial in study.trials if trial.value is not None]
+        runs[key].append((bool(reached), min(finished, default=math.inf)))
+        return took if to_the_end or not reached else reached[0]
 
+    begun = time.perf_counter()
     ours()  # what the peer has to reach
-    times = measure(
-        {"race": ours, "tpe": partial(peer, False), "grid": partial(peer, True)}, repeats=5, returned=True, warmup=0
-    )
+    say(f"halving: the first race of this process took {time.perf_counter() - begun:.2f} s")
+    ours()
+    contestants = {"race": ours, "tpe": partial(peer, False, False), "grid": partial(peer, True, False)}
+    times = measure({**contestants, "whole": partial(peer, True, True)}, repeats=5, returned=True, warmup=0)
     case = "64 candidates over 4 rules, digits, successive halving: to the same best validation loss"
-    driven = "successive-halving pruner, hand-written loop (fused), until it is there"
+    driven = "successive-halving pruner, hand-written loop (fused)"
     floor = updates[0] / len(field) * product_floor(Task("", lambda: model, x, y, "", batch, 0), len(field))
-    emit(compare(case, times, ours="race", peer="tpe", peer_name=f"Optuna, TPE, {driven}", target=1 / 8, floor=floor))
-    same = f"Optuna, the same 64 in random order, {driven}"
-    emit(compare(case, times, ours="race", peer="grid", peer_name=same, target=None, floor=floor))
+    for name, said, target in (
+        ("tpe", f"Optuna, TPE, {driven}, until it is there", 1 / 8),
+        ("grid", f"Optuna, the same 64 in random order, {driven}, until it is there", None),
+        ("whole", f"Optuna, the same 64 in random order, {driven}, all of them", None),
+    ):
+        emit(compare(case, times, ours="race", peer=name, peer_name=said, target=target, floor=floor))
+    there = {key: f"{sum(came for came, _ in found)} of {len(found)}" for key, found in runs.items()}
+    ended = ", ".join(f"{value:.4f}" for _, value in runs[True, True])
     say(
         f"halving: best validation loss ours {best['ours']:.4f}, {updates[0]} updates of members in all; Optuna came "
-        f"there in {sum(runs[False])} of {len(runs[False])} studies with TPE, in {sum(runs[True])} of "
-        f"{len(runs[True])} over the same candidates; {per_epoch} updates per epoch"
+        f"there in {there[False, False]} studies with TPE (at most {LONGEST} s each), in {there[True, False]} over "
+        f"the same candidates; whole studies ended at {ended}; {per_epoch} updates per epoch"
     )
+
+
+def trivial_race(count: int) -> float:
+    """Return the seconds of a race of so many trials that do nothing to speak of."""
+    x = torch.ones(1, 1)
+    begun = time.perf_counter()
+    field = tw.race.grid("sgd", lr=tw.race.log(1e-6, 1e-1, count), seeds=[0])
+    found = tw.race(nn.Linear(1, 1), (x, x), (x, x), field, steps=1, verbose=False, stacking="always")
+    assert len(found.leaderboard) == count
+    return time.perf_counter() - begun
+
+
+def run_ray() -> None:
+    """The same beside Ray Tune, on as many cores as there are; its start-up is not counted."""
+    import ray
+    from ray import tune
+
+    count, few = 4000, 8
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+
+    def trial(config: dict[str, float]) -> None:
+        tune.report({"loss": config["lr"] ** 2})
+
+    with tempfile.TemporaryDirectory() as folder:
+
+        def peer() -> float:
+            tuner = tune.Tuner(
+                trial,
+                param_space={"lr": tune.loguniform(1e-6, 1e-1)},
+                tune_config=tune.TuneConfig(num_samples=few, metric="loss", mode="min"),
+                run_config=tune.RunConfig(verbose=0, storage_path=folder),
+            )
+            begun = time.perf_counter()
+            tuner.fit()
+            return time.perf_counter() - begun
+
+        times = measure({"race": partial(trivial_race, count), "ray": peer}, repeats=5, returned=True)
+    ray.shutdown()
+    each = {"race": count, "ray": few}
+    per_trial = {name: Times(tuple(s / each[name] for s in taken.seconds)) for name, taken in times.items()}
+    label = "4,000 trivial trials, overhead per trial"
+    said = f"Ray Tune {ray.__version__} as it comes, {few} trials"
+    emit(compare(label, per_trial, ours="race", peer="ray", peer_name=said, target=0.1, unit="ms"))
 
 
 def run_trials() -> None:
@@ -331,13 +416,6 @@ def run_trials() -> None:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     count = 4000
-    x = torch.ones(1, 1)
-    model = nn.Linear(1, 1)
-
-    def ours() -> None:
-        field = tw.race.grid("sgd", lr=tw.race.log(1e-6, 1e-1, count), seeds=[0])
-        found = tw.race(model, (x, x), (x, x), field, steps=1, verbose=False, stacking="always")
-        assert len(found.leaderboard) == count
 
     def peer(sampler: Any, trials: int) -> float:
         study = optuna.create_study(sampler=sampler)
@@ -345,16 +423,13 @@ def run_trials() -> None:
         study.optimize(lambda trial: trial.suggest_float("lr", 1e-6, 1e-1, log=True) ** 2, n_trials=trials)
         return time.perf_counter() - begun
 
-    def timed() -> float:
-        begun = time.perf_counter()
-        ours()
-        return time.perf_counter() - begun
-
     # Optuna as it comes proposes by TPE, whose cost per trial grows with their number: fewer are enough to compare.
     few = 500
     drawn = partial(peer, optuna.samplers.RandomSampler(seed=0), count)
     proposed = partial(peer, None, few)
-    times = measure({"race": timed, "random": drawn, "default": proposed}, repeats=5, returned=True)
+    times = measure(
+        {"race": partial(trivial_race, count), "random": drawn, "default": proposed}, repeats=5, returned=True
+    )
     trials = {"race": count, "random": count, "default": few}
     each = {name: Times(tuple(s / trials[name] for s in taken.seconds)) for name, taken in times.items()}
     label = "4,000 trivial trials, overhead per trial"
@@ -385,7 +460,39 @@ def run_auto() -> None:
             repeats=5,
         )
         for peer in ("stacked, uncompiled", "one after the other"):
-            emit(compare(f"{task.name}, {steps} steps: auto", times, ours="auto", peer=peer, target=1.1))
+            emit(compare(f"{task.name}, {steps} steps: auto", times, ours="auto", peer=peer, target=1.03))
+
+
+def run_long() -> None:
+    """A race so long that ``auto`` has the whole step compiled: layers of which the kernel knows one too few (GELU)."""
+    task = TASKS["mlp"][0]
+    name = "32 rates, MLP 10-40-20-1 with GELU, batch 256"
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.GELU() if isinstance(layer, nn.ReLU) else layer for layer in task.model()))
+    gelu = Task(name, lambda: model, task.x, task.y, task.loss, task.batch, 0)
+    stack = stack_of(gelu, model, 32, compiled=False)
+    stack.advance(50)
+    begun = time.perf_counter()
+    stack.advance(200)
+    steps = math.ceil(LONG / (time.perf_counter() - begun) * 200)
+    notes: list[str] = []
+
+    def whole(steps: int, **how: Any) -> float:
+        begun = time.perf_counter()
+        found = tw.race(model, (task.x, task.y), None, task.candidates(32), loss=task.loss, batch_size=task.batch,
+                        steps=steps, verbose=False, **how)  # fmt: skip
+        notes[:] = found.notes
+        return time.perf_counter() - begun
+
+    eager = whole(steps, stacking="always", step="eager")
+    part = 20
+    alone = whole(steps // part, stacking="never") * part
+    auto = whole(steps)
+    say(f"{name}: {steps:,} steps; {'; '.join(notes)}")
+    label = f"{name}, {steps:,} steps: auto, compiling included, once"
+    emit(figure(label, auto, eager, peer_name="stacked, uncompiled", unit="s", target=1.03))
+    said = f"one after the other, from a {part}th of the steps"
+    emit(figure(label, auto, alone, peer_name=said, unit="s", target=1.03))
 
 
 def run_gpu() -> None:
@@ -414,13 +521,16 @@ PARTS: dict[str, Callable[[], None]] = {
     "halving": run_halving,
     "trials": run_trials,
     "auto": run_auto,
+    "long": run_long,
+    "ray": run_ray,
     "gpu": run_gpu,
 }
 
 
 def main() -> None:
     """Measure what was asked for and print."""
-    for part in sys.argv[1:] or [part for part in PARTS if part != "gpu" or torch.cuda.is_available()]:
+    there = {"gpu": torch.cuda.is_available(), "ray": importlib.util.find_spec("ray") is not None}
+    for part in sys.argv[1:] or [part for part in PARTS if there.get(part, True)]:
         if part not in PARTS:
             raise SystemExit(f"race: unknown part {part!r}; known: {', '.join(PARTS)}")
         PARTS[part]()

@@ -39,6 +39,7 @@ RULES: list[tw.optim.Rule] = [
 def whatever_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short races take the kernel too."""
     monkeypatch.setattr(choose, "_WORTH_A_KERNEL", 0)
+    monkeypatch.setattr(choose, "WORTH", 1)
 
 
 def race(model: nn.Module, data: Any, candidates: list[Candidate], loss: Any, **more: Any) -> Any:

@@ -30,7 +30,7 @@ _SOURCE = r"""
 #ifdef __clang__
 #pragma clang fp contract(fast)
 #else
-#pragma GCC optimize("O3", "fp-contract=fast")
+#pragma GCC optimize("tree-vectorize", "fp-contract=fast")
 #endif
 typedef long long i64;
 typedef unsigned int u32;

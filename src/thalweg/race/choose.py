@@ -28,12 +28,15 @@ Stacking = Literal["auto", "always", "never"]
 Stepping = Literal["auto", "eager", "compiled"]
 
 _TRIED = 3  # updates that are timed, after one that is not
+_AT_ONCE = 8  # updates in a timed call of a kernel that makes many
 _FEW = 4  # members that are tried first
 _CLEARLY = 0.9  # of the time alone is what a stack may take to be taken
 _LONG = 400  # updates of a training from which on every way is tried at full size
 WORTH = 50  #: Updates of a training below which nothing is measured.
 _SHORT = 2000  # updates of a training below which a small chain of layers is stacked without being measured
-_WORTH_A_KERNEL = 10_000  # updates of all members together from which on compiling one for their machine is paid back
+#: Updates of all members together from which on one kernel makes them: a few such races pay for compiling it, once on a
+#: machine (a second or two; a member's update takes some 0.1 ms less).
+_WORTH_A_KERNEL = 4_000
 _HOW = {"stacked": "of all at once", "each": "member by member"}
 _MANY = 512  # parameters of a member from which one kernel call for it may be faster than its part of a stacked update
 #: Seconds that the rest of a lane must take eagerly for ``"auto"`` to compile: about twice what compiling takes with a
@@ -82,7 +85,7 @@ def choose_lanes(
         kinds.setdefault((structure(candidate.rule), candidate.order is None), []).append(place)
     lanes: list[Lane] = []
     # As for a rule's own kernel (engine/choice.py): by the work alone, never by what is on disk.
-    kernel = choice.stepping == "auto" and total * len(candidates) >= _WORTH_A_KERNEL
+    kernel = choice.stepping == "auto" and total >= WORTH and total * len(candidates) >= _WORTH_A_KERNEL
     for key, places in kinds.items():
         mine = [candidates[place] for place in places]
         named = [numbers[place] for place in places]
@@ -235,12 +238,14 @@ def _best_of(
 
 def _seconds(lane: Lane) -> float:
     """Return the seconds of one update of all members: the least of three."""
+    # A kernel is called once for many updates, and what a call costs is shared by them.
+    count = _AT_ONCE if isinstance(lane, Stack) and lane.is_chained else 1
     lane.advance(1)
     taken = []
     for _ in range(_TRIED):
         begun = time.perf_counter()
-        lane.advance(1)
-        taken.append(time.perf_counter() - begun)
+        lane.advance(count)
+        taken.append((time.perf_counter() - begun) / count)
     return min(taken)
 
 
