@@ -442,7 +442,7 @@ def run_trials() -> None:
 
 def run_auto() -> None:
     """``auto`` against uncompiled stacking and against one after the other, whole races."""
-    for part, steps in (("linear", 300), ("mlp", 300), ("mnist", 60)):
+    for part, steps in (("linear", 300), ("linear", 1_000), ("mlp", 300), ("mnist", 100), ("mnist", 300)):
         task, _ = TASKS[part]
         torch.manual_seed(0)
         model = task.model()

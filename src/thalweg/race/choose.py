@@ -34,9 +34,9 @@ _CLEARLY = 0.9  # of the time alone is what a stack may take to be taken
 _LONG = 400  # updates of a training from which on every way is tried at full size
 WORTH = 50  #: Updates of a training below which nothing is measured.
 _SHORT = 2000  # updates of a training below which a small chain of layers is stacked without being measured
-#: Updates of all members together from which on one kernel makes them: a few such races pay for compiling it, once on a
-#: machine (a second or two; a member's update takes some 0.1 ms less).
-_WORTH_A_KERNEL = 4_000
+#: Updates of all members together, those of 10,000 parameters counted twice, from which on one kernel makes them: one
+#: takes some 0.03 ms less, and a cold cache costs a second or so, once on a machine (benchmarks/race.py prints both).
+_WORTH_A_KERNEL = 30_000
 _HOW = {"stacked": "of all at once", "each": "member by member"}
 _MANY = 512  # parameters of a member from which one kernel call for it may be faster than its part of a stacked update
 #: Seconds that the rest of a lane must take eagerly for ``"auto"`` to compile: about twice what compiling takes with a
@@ -85,7 +85,9 @@ def choose_lanes(
         kinds.setdefault((structure(candidate.rule), candidate.order is None), []).append(place)
     lanes: list[Lane] = []
     # As for a rule's own kernel (engine/choice.py): by the work alone, never by what is on disk.
-    kernel = choice.stepping == "auto" and total >= WORTH and total * len(candidates) >= _WORTH_A_KERNEL
+    size = sum(param.numel() for param in entry.module.parameters())
+    work = total * len(candidates) * (1 + size / 10_000)
+    kernel = choice.stepping == "auto" and total >= WORTH and work >= _WORTH_A_KERNEL
     for key, places in kinds.items():
         mine = [candidates[place] for place in places]
         named = [numbers[place] for place in places]
@@ -216,8 +218,10 @@ def _measured(
     if best[2] > _CLEARLY * single:  # a stack has to be clearly faster; it also takes the memory of all
         return (*best[:2], math.inf if few > 1 else best[2], single)
     if size > few:
-        # Trying out a large stack costs as many updates as it has members; a short race tries it in one way only.
-        tried = updates if total >= _LONG else (best[1],)
+        # Trying out a large stack costs as many updates as it has members; a short race tries it in one way only: the
+        # one that walks the memory once where there is much of it, whatever a few members in a cache have shown.
+        likely = "each" if kernels and size * size_of_one > SMALL and best[1] == "stacked" else best[1]
+        tried = updates if total >= _LONG else (likely,)
         best = min(best, _best_of(entry, candidates[:size], numbers[:size], total, tried), key=lambda way: way[2])
     return (*best, single)
 
