@@ -232,8 +232,19 @@ def test_no_compiler_is_said_once_and_torch_goes_on(no_compiler: None) -> None:
     assert optimizer.engine.name == "torch"
     assert "compiled was asked for, but no C compiler" in optimizer.engine_reason
     assert make(O.AdamW(), params).engine.name == "torch"
-    big = [torch.empty(5000, 5000, device="meta")]
-    assert tw.engine.choose_engine("auto", O.AdamW(), big)[0].name == "torch"
+    assert make(O.Lion(), params).engine.name == "reference"  # said again, in whatever words, it would be an error here
+    engine, why = tw.engine.choose_engine("auto", O.RMSprop(), [torch.empty(512, 512)] * 96)
+    assert engine.name == "torch"
+    assert why.endswith("no C compiler was found (cc, gcc or clang on the PATH, or CC)")
+
+
+def test_auto_says_once_that_a_compiler_is_missing(no_compiler: None) -> None:
+    large = [torch.empty(512, 512)] * 96
+    with pytest.warns(
+        UserWarning, match=r"^Lion: no C compiler .* so updates run on engine='reference', which is slow"
+    ):
+        assert tw.engine.choose_engine("auto", O.Lion(), large)[0].name == "reference"
+    assert tw.engine.choose_engine("auto", O.AdamW(), large)[0].name == "torch"
 
 
 def test_a_compiler_that_fails_is_said_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

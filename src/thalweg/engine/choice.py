@@ -77,7 +77,7 @@ def choose_engine(name: str, rule: Rule, params: list[Tensor], steps: int | None
         if not reason:
             return CompiledEngine(), "asked for"
         engine, best = _uncompiled(rule)
-        say_once(f"engine='compiled': {reason}. Going on with engine={engine.name!r}.")
+        say_once(f"engine='compiled': {reason}. Going on with engine={engine.name!r}.", reason)
         return engine, f"{best}; compiled was asked for, but {reason}"
     return _automatic(rule, params, steps)
 
@@ -94,7 +94,8 @@ def _automatic(rule: Rule, params: list[Tensor], steps: int | None) -> tuple[Eng
         return engine, f"{best}; a kernel of our own would not pay for its {_START} s within {known} updates"
     reason = unavailable()
     if reason:
-        say_once(f"{type(rule).__name__}: {reason}, so updates run on engine={engine.name!r}, which is slower here.")
+        slower = f"so updates run on engine={engine.name!r}, which is slower here."
+        say_once(f"{type(rule).__name__}: {reason}, {slower}", reason)
         return engine, f"{best}; {reason}"
     return CompiledEngine(), f"one pass per update, made for this rule; saves about {saved:.2g} s in {known} updates"
 

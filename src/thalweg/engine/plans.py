@@ -138,10 +138,10 @@ def fits(plan: Plan | CudaPlan, param: Tensor, state: State) -> bool:
     return True
 
 
-def say_once(text: str) -> None:
-    """Warn, and never again with the same words."""
-    if text not in _said:
-        _said.add(text)
+def say_once(text: str, about: str = "") -> None:
+    """Warn, and never again *about* the same thing, or else in the same words."""
+    if (about or text) not in _said:
+        _said.add(about or text)
         warnings.warn(text, stacklevel=2)
 
 
