@@ -20,7 +20,7 @@ class RunLock:
         run: the run directory, which must exist.
 
     Raises:
-        ValueError: another process trains in it.
+        ValueError: another process trains in it, or it cannot be written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -39,7 +39,13 @@ class RunLock:
         self.path = run / "lock"
         self._handle: BinaryIO | None = None
         while self._handle is None:
-            handle = self.path.open("a+b")
+            try:
+                handle = open(self.path, "a+b", opener=_opened)
+            except OSError as error:
+                raise ValueError(
+                    f"run directory {run}: is read-only, or its lock is no file ({error.strerror}); get the right to "
+                    "write there, or work on a copy."
+                ) from None
             try:
                 _take(handle)
             except OSError:
@@ -67,6 +73,11 @@ class RunLock:
             self.path.unlink(missing_ok=True)
         self._handle.close()
         self._handle = None
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open without following a link, which would let a run directory write elsewhere."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _take(handle: BinaryIO) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from thalweg.checkpoint import write_text
 from thalweg.loop import RunDirectory
 
-__all__ = ["claim", "release"]
+__all__ = ["claim", "going_on", "release"]
 
 
 def claim(name: str, out: Path | str | None = None) -> tuple[Path, bool]:
@@ -59,3 +62,43 @@ def release(path: Path, is_new: bool) -> None:
     (path / "recipe.toml").unlink(missing_ok=True)
     if is_new and not any(path.iterdir()):
         path.rmdir()
+
+
+@contextmanager
+def going_on(path: Path, recipe: str | None) -> Iterator[None]:
+    """Take away what a run that ended has left, for it is to go on, and write the recipe as it is from here on.
+
+    Where training does not begin, because it is refused, all is put back.
+
+    Args:
+        path: the run directory.
+        recipe: TOML, or None where it stays as it is.
+    """
+    aside = {path / name: path / f".{name}.before" for name in ("summary.json", "model.safetensors")}
+    before = (path / "recipe.toml").read_text(encoding="utf-8")
+    plan = _identity(path / "plan.json")
+    for file, kept in aside.items():
+        if file.exists():
+            file.replace(kept)
+    try:
+        if recipe is not None:
+            write_text(path / "recipe.toml", recipe)
+        yield
+    except BaseException:
+        if _identity(path / "plan.json") == plan:  # which is the first thing that a training writes
+            write_text(path / "recipe.toml", before)
+            for file, kept in aside.items():
+                if kept.exists():
+                    kept.replace(file)
+        raise
+    finally:
+        for kept in aside.values():
+            kept.unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from thalweg.errors import listing
 from thalweg.loop import is_first, read_checkpoint, shared
 
 from . import closing
-from .directory import claim, release
+from .directory import claim, going_on, release
 from .dropout import dropout_hooks
 from .fitting import check_fit
 from .load import load
@@ -158,13 +159,9 @@ def resume(
         seconds = sum(row["seconds"] for row in learner.history.epochs)
         summary = shared(closing.close(recipe, learner, data, directory, seconds) if first else None)
         return summary
-    if first:
-        for name in ("summary.json", "model.safetensors"):  # of a run that had finished and is to go on for longer
-            (directory / name).unlink(missing_ok=True)
-        if texts:
-            recipe.save(directory / "recipe.toml")
     begun = time.perf_counter()
-    with dropout_hooks(recipe) as masks:
+    places = going_on(directory, recipe.to_toml() if texts else None) if first else nullcontext()
+    with places, dropout_hooks(recipe) as masks:
         learner.fit(
             data.train,
             valid=data.valid,
