@@ -339,6 +339,49 @@ def test_state_dtypes_that_are_refused() -> None:
         make(O.AdamW(), [torch.ones(2)], state_dtype="float16")
 
 
+def test_what_auto_takes_where_states_are_rounded_at_random() -> None:
+    # torch's fused kernels do not round at random: what the kernel saves is measured against the equation.
+    params = [torch.empty(60, 60) for _ in range(60)]
+    wide, half = make(O.AdamW(), params, "auto"), make(O.AdamW(), params, "auto", state_dtype="bfloat16")
+    assert (wide.engine.name, half.engine.name) == ("torch", "compiled")
+    few = make(O.AdamW(), params[:1], "auto", state_dtype="bfloat16")
+    assert few.engine.name == "reference"
+    assert few.engine_reason.startswith("torch has no kernel that rounds at random; a kernel of our own would not pay")
+    pure = [param.bfloat16() for param in params]
+    assert make(O.AdamW(), pure, "auto", stochastic_rounding=True).engine.name == "compiled"
+    assert make(O.AdamW(), params, "auto", stochastic_rounding=True).engine.name == "torch"  # nothing to round
+
+
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
+def test_a_learner_keeps_its_states_in_bfloat16(engine: str, tmp_path: Path) -> None:
+    X, y = torch.randn(64, 8), torch.randint(0, 2, (64,))
+
+    def made() -> tw.Learner:
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.Linear(4, 2))
+        return tw.compile(
+            model, optimizer="adamw", lr=1e-3, loss="cross_entropy", engine=engine, state_dtype="bfloat16", seed=0
+        )
+
+    whole, half, again = made(), made(), made()
+    plan = whole.plan((X, y), epochs=4, batch_size=8)
+    assert plan.memory["state"] == plan.memory["parameters"] + 4 * 4  # two moments of half the size, four counters
+    whole.fit((X, y), epochs=4, batch_size=8, verbose=False)
+    half.fit((X, y), epochs=2, batch_size=8, verbose=False, run_dir=tmp_path)
+    again.fit((X, y), epochs=4, batch_size=8, verbose=False, run_dir=tmp_path, resume=tmp_path)
+    state = again.optimizer.state[again.module[0].weight]
+    assert state["exp_avg"].dtype is state["exp_avg_sq"].dtype is torch.bfloat16
+    assert all(map(torch.equal, whole.module.parameters(), again.module.parameters()))
+
+
+def test_state_dtype_is_a_setting_of_our_rules() -> None:
+    with pytest.raises(ValueError, match=r"^Learner: state_dtype='bfloat16' needs one of Thalweg's rules"):
+        tw.compile(torch.nn.Linear(2, 1), optimizer=torch.optim.Adam, loss="mse", state_dtype="bfloat16")
+    learner, _ = tw.recipe.load("digits", ["train.state_dtype='bfloat16'"]).build()
+    assert learner.state_dtype == "bfloat16"
+    assert learner.optimizer.state_dtype is torch.bfloat16
+
+
 def test_muon_in_batches_equals_one_at_a_time() -> None:
     shapes = [(16, 8), (8, 24), (16, 8), (5,), (16, 8), (3, 2, 4)]
     rule = O.Muon(lr=0.02, other=O.AdamW(lr=0.003))

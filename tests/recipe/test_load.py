@@ -156,6 +156,7 @@ def test_learner_and_fit_get_every_setting() -> None:
         "precision": "bf16",
         "device": "cpu",
         "engine": "reference",
+        "state_dtype": "bfloat16",
         "step": "eager",
         "clip_norm": 2.0,
         "clip_value": 0.5,
@@ -174,7 +175,7 @@ def test_learner_and_fit_get_every_setting() -> None:
     learner, _ = recipe.build()
     assert learner.seed == 7
     assert (learner.precision, str(learner.device)) == ("bf16", "cpu")
-    assert (learner.engine, learner.step) == ("reference", "eager")
+    assert (learner.engine, learner.state_dtype, learner.step) == ("reference", "bfloat16", "eager")
     assert (learner.clip_norm, learner.clip_value) == (2.0, 0.5)
     assert repr(learner.penalty) == "L1(wd=0.001)"
     assert {row.name: row.lr for row in learner.group_rows}["output.weight"] == 0.5

@@ -29,8 +29,13 @@ _START = 0.6
 _SAVED = {"fused": (4e-6, 8e-11), "for-each": (2e-5, 1e-9), "equation": (5e-5, 1e-9)}
 
 
-def saved_per_step(rule: Rule, params: Iterable[Tensor]) -> float:
+def saved_per_step(rule: Rule, params: Iterable[Tensor], *, at_random: bool = False) -> float:
     """Return an estimate of the seconds per update that the kernel saves against the best without compiling.
+
+    Args:
+        rule: the rule.
+        params: the parameters of all groups.
+        at_random: whether states or parameters are rounded at random, which no kernel of torch does.
 
     >>> import torch
     >>> from thalweg.optim import AdamW
@@ -41,12 +46,14 @@ def saved_per_step(rule: Rule, params: Iterable[Tensor]) -> float:
     while isinstance(inner, Wrapper):
         inner = inner.rule
     kernel = kernel_of(inner, {}, inner.hyper())
-    kind = "equation" if kernel is None or inner is not rule else "fused" if kernel.fused else "for-each"
+    kind = "equation" if kernel is None or inner is not rule or at_random else "fused" if kernel.fused else "for-each"
     per_tensor, per_element = _SAVED[kind]
     return sum(per_tensor + per_element * param.numel() for param in params)
 
 
-def choose_engine(name: str, rule: Rule, params: list[Tensor], steps: int | None = None) -> tuple[Engine, str]:
+def choose_engine(
+    name: str, rule: Rule, params: list[Tensor], steps: int | None = None, *, at_random: bool = False
+) -> tuple[Engine, str]:
     """Return the engine of that name for *rule*, and in words why ``"auto"`` took it.
 
     ``"auto"`` looks at the device, the sizes and the number of updates, never at a clock or at what is on disk, so that
@@ -57,6 +64,7 @@ def choose_engine(name: str, rule: Rule, params: list[Tensor], steps: int | None
         rule: the rule.
         params: the parameters of all groups.
         steps: updates to come, or None where that is not known.
+        at_random: whether states or parameters are rounded at random, which no kernel of torch does.
 
     Raises:
         ValueError: an unknown engine, or ``"torch"`` for a rule that torch has no kernel for.
@@ -76,19 +84,19 @@ def choose_engine(name: str, rule: Rule, params: list[Tensor], steps: int | None
         reason = unavailable()
         if not reason:
             return CompiledEngine(), "asked for"
-        engine, best = _uncompiled(rule)
+        engine, best = _uncompiled(rule, at_random)
         say_once(f"engine='compiled': {reason}. Going on with engine={engine.name!r}.", reason)
         return engine, f"{best}; compiled was asked for, but {reason}"
-    return _automatic(rule, params, steps)
+    return _automatic(rule, params, steps, at_random)
 
 
-def _automatic(rule: Rule, params: list[Tensor], steps: int | None) -> tuple[Engine, str]:
-    engine, best = _uncompiled(rule)
+def _automatic(rule: Rule, params: list[Tensor], steps: int | None, at_random: bool) -> tuple[Engine, str]:
+    engine, best = _uncompiled(rule, at_random)
     devices = {param.device.type for param in params}
     if devices != {"cpu"}:
         return engine, best
     count = _EXPECTED if steps is None else steps
-    saved = saved_per_step(rule, params) * count
+    saved = saved_per_step(rule, params, at_random=at_random) * count
     known = f"an assumed {count:,}" if steps is None else f"{count:,}"
     if saved < _START:
         return engine, f"{best}; a kernel of our own would not pay for its {_START} s within {known} updates"
@@ -100,7 +108,9 @@ def _automatic(rule: Rule, params: list[Tensor], steps: int | None) -> tuple[Eng
     return CompiledEngine(), f"one pass per update, made for this rule; saves about {saved:.2g} s in {known} updates"
 
 
-def _uncompiled(rule: Rule) -> tuple[Engine, str]:
+def _uncompiled(rule: Rule, at_random: bool) -> tuple[Engine, str]:
+    if at_random:
+        return ReferenceEngine(), "torch has no kernel that rounds at random"
     if NativeEngine.knows(rule):
         return NativeEngine(), "torch has a kernel for this rule"
     return ReferenceEngine(), "torch has no kernel for this rule"

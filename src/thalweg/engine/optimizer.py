@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thalweg.engine.base import Engine
 from thalweg.engine.choice import choose_engine
 from thalweg.engine.clip import clip_coefficient, clipped_by_value
 from thalweg.engine.loading import group_from, refuse_layout, state_from
@@ -73,8 +74,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             if bound is not None:
                 check_number(type(rule).__name__, name, bound, low=0.0, low_open=True)
         self.engine_name = engine
-        self.engine, self.engine_reason = choose_engine(engine, rule, [])  # by size as soon as there are parameters
         self.state_dtype = checked_state_dtype(type(rule).__name__, state_dtype)
+        self.engine, self.engine_reason = choose_engine(engine, rule, [])  # by size as soon as there are parameters
         # To nearest, a second moment in bfloat16 would stay where it is: it moves by less than half a unit per step.
         self.rounder = Rounder(rounding_seed) if stochastic_rounding or self.state_dtype is not None else None
         self.last_norm: Tensor | None = None
@@ -87,10 +88,16 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         State and results stay what they are: engines agree within rounding.
         """
-        params = [param for group in self.param_groups for param in group["params"]]
-        engine, self.engine_reason = choose_engine(self.engine_name, self.rule, params, steps)
+        engine, self.engine_reason = self._chosen(steps)
         if engine.name != self.engine.name:
             self.engine, self._slots = engine, []
+
+    def _chosen(self, steps: int | None) -> tuple[Engine, str]:
+        params = [param for group in self.param_groups for param in group["params"]]
+        at_random = self.rounder is not None and (
+            self.state_dtype is not None or any(param.dtype is torch.bfloat16 for param in params)
+        )
+        return choose_engine(self.engine_name, self.rule, params, steps, at_random=at_random)
 
     def total_norm(self, grads: list[Tensor]) -> Tensor:
         """Return the 2-norm of *grads* together as a 0-dim tensor, the way the engine computes it."""
@@ -121,12 +128,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         rounding = state.pop("rounding", None)
         super().__setstate__(state)
         self._slots = []
-        if self.engine is None:
-            params = [param for group in self.param_groups for param in group["params"]]
-            self.engine, self.engine_reason = choose_engine(self.engine_name, self.rule, params)
         if rounding is not None:
             self.rounder = Rounder(rounding[0])
             self.rounder.load_state(rounding[1])
+        if self.engine is None:
+            self.engine, self.engine_reason = self._chosen(None)
 
     def add_param_group(self, param_group: Any) -> None:
         """Add a group; its own hyperparameters and parameters are checked as the rule's are.

@@ -321,7 +321,7 @@ def plan_of(
         step_why=chosen[1],
         precision=learner.precision,
         device=str(learner.device),
-        memory=memory(learner.module, learner.rule),
+        memory=memory(learner.module, learner.rule, None if ours is None else ours.state_dtype),
         groups=learner.group_rows,
         rule=repr(learner.rule) if learner.rule is not None else type(optimizer).__name__,
         loss=repr(loss),

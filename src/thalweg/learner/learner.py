@@ -73,6 +73,7 @@ class Learner:
         seed: of data order and of what the model draws during fit; None takes both from torch's global generator.
         compile: run the model through ``torch.compile``.
         engine: how updates are executed: ``"auto"``, ``"reference"``, ``"torch"`` or ``"compiled"``.
+        state_dtype: ``"bfloat16"`` keeps the rule's moments at half the size, rounded at random.
         step: ``"eager"``, ``"compiled"`` (forward, loss, backward and update as one compiled call), or ``"auto"``:
             compiled where the number of updates is past what compiling costs.
         head: what becomes of the logits under a loss over tokens. ``"auto"``: where the vocabulary is large and the
@@ -112,6 +113,7 @@ class Learner:
         seed: int | None = None,
         compile: bool = False,
         engine: str = "auto",
+        state_dtype: str | torch.dtype | None = None,
         step: str = "auto",
         head: str = "auto",
         activation: str | None = None,
@@ -134,7 +136,7 @@ class Learner:
         self.metrics = metrics
         self.schedule = schedule
         self.seed = seed
-        self.engine = engine
+        self.engine, self.state_dtype = engine, state_dtype
         if step not in ("auto", "eager", "compiled"):
             raise unknown_name("Learner", "step", step, ("auto", "eager", "compiled"))
         self.step = step
@@ -168,6 +170,7 @@ class Learner:
             clip_norm=self.clip_norm,
             clip_value=self.clip_value,
             engine=self.engine,
+            state_dtype=self.state_dtype,
         )
         kept = ("lr", "momentum", "betas", "weight_decay")
         self.bases = [{k: group[k] for k in kept if k in group} for group in optimizer.param_groups]

@@ -51,6 +51,7 @@ def make_optimizer(
     clip_norm: float | None,
     clip_value: float | None,
     engine: str,
+    state_dtype: str | torch.dtype | None,
 ) -> tuple[torch.optim.Optimizer, list[GroupRow]]:
     """Return the optimizer over the module's parameters, and the table of what each parameter gets.
 
@@ -61,11 +62,18 @@ def make_optimizer(
     """
     if rule is not None:
         groups, rows = build_groups(module, rule, no_decay=no_decay, overrides=overrides, layers=layers)
-        return rule_optimizer(rule, groups, clip_norm, clip_value, engine), rows
+        return RuleOptimizer(
+            rule, groups, clip_norm=clip_norm, clip_value=clip_value, engine=engine, state_dtype=state_dtype
+        ), rows
     if overrides or layers:
         raise ValueError(
             "Learner: overrides and layer groups need one of Thalweg's rules; with torch's own optimizer give it param "
             "groups yourself and pass the instance."
+        )
+    if state_dtype is not None:
+        raise ValueError(
+            f"Learner: state_dtype={state_dtype!r} needs one of Thalweg's rules, because torch's own optimizers keep "
+            "states in the parameter's dtype; pass a rule, or leave it out."
         )
     if isinstance(given, torch.optim.Optimizer):
         optimizer = given
@@ -78,13 +86,6 @@ def make_optimizer(
                 f"a name ({listing(optim.NAMES)}), a rule, or a torch optimizer."
             )
     return optimizer, _foreign_rows(module, optimizer)
-
-
-def rule_optimizer(
-    rule: Rule, groups: list[dict[str, Any]], clip_norm: float | None, clip_value: float | None, engine: str
-) -> RuleOptimizer:
-    """Return our optimizer over ready-made groups."""
-    return RuleOptimizer(rule, groups, clip_norm=clip_norm, clip_value=clip_value, engine=engine)
 
 
 def _foreign_rows(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[GroupRow]:

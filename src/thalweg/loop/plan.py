@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.draw import html_table, terminal_curve
+from thalweg.engine.state_dtype import lowered
 from thalweg.optim import Rule
 from thalweg.schedule import has
 
@@ -186,8 +187,14 @@ def span(rates: Rates, name: str, group: int, total: int) -> Span:
     return Span(first=first, highest=float(values.max()), last=last)
 
 
-def memory(module: nn.Module, rule: Rule | None) -> dict[str, int]:
-    """Return bytes of parameters, gradients and rule state; the state is made on the meta device and costs nothing."""
+def memory(module: nn.Module, rule: Rule | None, state_dtype: torch.dtype | None = None) -> dict[str, int]:
+    """Return bytes of parameters, gradients and rule state; the state is made on the meta device and costs nothing.
+
+    Args:
+        module: the model.
+        rule: the rule, or None where it is not ours.
+        state_dtype: of the moments; None: that of the parameters.
+    """
     params = list(module.parameters())
     sizes = {
         "parameters": sum(p.numel() * p.element_size() for p in params),
@@ -197,7 +204,8 @@ def memory(module: nn.Module, rule: Rule | None) -> dict[str, int]:
         state: list[Tensor] = []
         for param in params:
             if param.requires_grad:
-                state.extend(rule.init(torch.empty_like(param, device="meta")).values())
+                made = rule.init(torch.empty_like(param, device="meta"))
+                state.extend((made if state_dtype is None else lowered(rule, made, param, state_dtype)).values())
         sizes["state"] = sum(value.numel() * value.element_size() for value in state)
     return sizes
 

@@ -136,6 +136,7 @@ class Recipe:
                 seed=train.seed,
                 compile=train.compile,
                 engine=train.engine,
+                state_dtype=train.state_dtype,
                 step=train.step,
             )
         return learner, parts

@@ -32,7 +32,8 @@ class Train:
         precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
         device: ``"auto"``, ``"cpu"``, ``"cuda:0"``, ….
         compile: run the model through ``torch.compile``.
-        engine: how updates are executed: ``"auto"``, ``"reference"`` or ``"torch"``.
+        engine: how updates are executed: ``"auto"``, ``"reference"``, ``"torch"`` or ``"compiled"``.
+        state_dtype: ``"bfloat16"`` keeps the rule's moments at half the size; None: in the parameters' dtype.
         dropout: where masks come from: ``"torch"``'s generator, or ``"counter"``: from seed, update and layer, as in a
             race.
         step: ``"eager"``, ``"compiled"`` (the whole step as one compiled call), or ``"auto"``.
@@ -60,6 +61,7 @@ class Train:
     device: str = "auto"
     compile: bool = False
     engine: str = "auto"
+    state_dtype: str | None = None
     step: str = "auto"
     dropout: Literal["torch", "counter"] = "torch"
     clip_norm: float | None = None
