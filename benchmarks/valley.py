@@ -1,7 +1,7 @@
 """A crowded valley: ten rules × ten rates × three seeds on five small tasks, tuned on validation, reported on test.
 
-    python benchmarks/valley.py                        all tasks, under two hours on two cores
-    python benchmarks/valley.py --share 0.5            half of the updates, about 25 minutes
+    python benchmarks/valley.py                        all tasks: 81 minutes on one thread of a busy machine
+    python benchmarks/valley.py --share 0.5            half of the updates, in half of the time
     python benchmarks/valley.py digits rnn --small     some tasks, a fifth of the updates, four rates, two seeds
 
 Resumable: every race keeps its state in the folder `--out` (by default benchmarks/results/valley), finished ones are
@@ -261,16 +261,17 @@ def page(found: dict[str, dict[str, dict[str, Any]]], small: bool) -> str:
     """Return the table: test losses at the rate that validation chose."""
     where = environment()
     how = "a trial with four rates and two seeds" if small else "ten rates, three seeds"
+    updates = "; ".join(f"{name} {next(iter(task.values()))['steps']:,}" for name, task in found.items())
     lines = [
         "# A crowded valley",
         "",
         f"Test loss at the rate that validation chose, mean ± standard deviation over seeds ({how}). In brackets: that",
-        "rate, and how many of the rates came within 10 % of the best validation loss. A best of ten that lies within",
-        "the spread of another is no winner. Written by `benchmarks/valley.py`.",
+        "rate, with an arrow where it is the highest (↑) or lowest (↓) of the ten, so that the best may lie beyond;",
+        "and how many of the rates came within 10 % of the best validation loss. A best of ten that lies within the",
+        "spread of another is no winner. Written by `benchmarks/valley.py`.",
         "",
-        "Updates: "
-        + "; ".join(f"{name} {next(iter(task.values()))['steps']:,}" for name, task in found.items())
-        + ". Constant rates but for the ablations, which are of one rule each, at all ten rates again.",
+        f"Updates: {updates}.",
+        "Constant rates but for the ablations, which are of one rule each, at all ten rates again.",
         "",
         f"{where['date']}; {where['processor']}, {where['cores']} cores.",
         "",
@@ -285,9 +286,16 @@ def page(found: dict[str, dict[str, dict[str, Any]]], small: bool) -> str:
                 cells.append("diverged" if line else "–")
                 continue
             spread = "" if line["spread"] is None else f" ± {line['spread']:.2g}"
-            cells.append(f"{line['test']:.4g}{spread} ({line['lr']:.2g}; {line['close']})")
+            cells.append(f"{line['test']:.4g}{spread} ({line['lr']:.2g}{_edge(rule, line['lr'])}; {line['close']})")
         lines.append(f"| {rule} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _edge(line: str, lr: float) -> str:
+    """Return an arrow where a rate is the last of its rule's range."""
+    rule = max((name for name in RULES if line == name or line.startswith(f"{name}, ")), key=len)
+    _, low, high = RULES[rule]
+    return " ↑" if lr > 0.999 * high else " ↓" if lr < 1.001 * low else ""
 
 
 def picture(found: dict[str, dict[str, dict[str, Any]]]) -> Any:

@@ -147,9 +147,11 @@ def race(
             precision=train.precision, device=torch.device(learner.device), seed=train.seed,
             resume=directory, verbose=verbose,
         )  # fmt: skip
-    except BaseException:
+    except BaseException as error:
         if not (directory / "race.checkpoint").exists():
             release(directory, is_new)
+        elif verbose and isinstance(error, KeyboardInterrupt):
+            print(f"stopped; the same call goes on with --resume {directory} (resume={str(directory)!r})")
         raise
     winner = winner_of(recipe, result, names)
     winner.save(directory / "winner.toml")
