@@ -14,7 +14,7 @@ __all__ = ["Trial", "most_updates", "verify"]
 _BUDGET = 11  # short trainings' worth of updates in all
 _SHORT = 7  # rates of the first rung at most, half a decade apart; three or four are usual
 _LONGER = 2  # times as long is a training of the second rung
-_LONG = 3  # rates of the second rung, a quarter of a decade apart
+_LONG = 3  # rates of the second rung at least, a quarter of a decade apart
 _ROUNDING = 1e-6  # of a loss: no difference at all, as where a rule that clips its steps makes them all alike
 _NOISE = 0.05  # of the least loss, or of its fall: by so much losses of short trainings differ for no reason
 
@@ -75,7 +75,8 @@ def verify(parts: Parts, snapshot: Snapshot, start: float, steps: int) -> tuple[
 
     1. *steps* updates at rates half a decade apart: the one next to *start*, its two neighbours, and on from the end
        of these as long as that end is the best and the budget of 11 *steps* updates leaves room for the second rung;
-    2. 2 *steps* updates at the best of them and at the rates a quarter of a decade below and above.
+    2. 2 *steps* updates at the best of them, at the rates a quarter of a decade below and above, and again on from
+       the end that is the best with what is left of the budget.
 
     The second rung's mean of log rates, weighted by how near each loss is to the least (:func:`weighed`), is taken.
 
@@ -100,7 +101,7 @@ def verify(parts: Parts, snapshot: Snapshot, start: float, steps: int) -> tuple[
     middle = nearest(start)
     first = _tried(trainer, (middle - 2, middle, middle + 2), steps)
     reserved = (1 + _LONG * _LONGER) * steps
-    while len(first) < _SHORT and sum(trial.steps for trial in first.values()) + reserved <= most_updates(steps):
+    while len(first) < _SHORT and _made(first) + reserved <= most_updates(steps):
         best = _best(first)
         if before <= first[best].loss or best == min(first):
             first |= _tried(trainer, (min(first) - 2,), steps)
@@ -113,6 +114,14 @@ def verify(parts: Parts, snapshot: Snapshot, start: float, steps: int) -> tuple[
     if not _falls(before, first[best].loss):
         return trials, None
     second = _tried(trainer, (best - 1, best, best + 1), _LONGER * steps)
+    while _made(first) + _made(second) + _LONGER * steps <= most_updates(steps):
+        best = _best(second)
+        if best == min(second):
+            second |= _tried(trainer, (best - 1,), _LONGER * steps)
+        elif best == max(second):
+            second |= _tried(trainer, (best + 1,), _LONGER * steps)
+        else:
+            break
     trials += [second[index] for index in sorted(second)]
     if not _falls(before, second[_best(second)].loss):
         return trials, None
@@ -122,6 +131,10 @@ def verify(parts: Parts, snapshot: Snapshot, start: float, steps: int) -> tuple[
 def _tried(trainer: Trainer, indices: Sequence[int], steps: int) -> dict[int, Trial]:
     found = trainer.train([lattice(index) for index in indices], steps)
     return dict(zip(indices, found, strict=True))
+
+
+def _made(tried: dict[int, Trial]) -> int:
+    return sum(trial.steps for trial in tried.values())
 
 
 def _best(tried: dict[int, Trial]) -> int:
