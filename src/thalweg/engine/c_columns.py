@@ -29,6 +29,24 @@ typedef real anywhere __attribute__((aligned(1))); /* values of a mapped page be
 typedef real eight __attribute__((vector_size(8 * sizeof(real)), aligned(sizeof(real))));
 #define ROWS 64
 
+/* Ask for the eight columns that come next: they lie far apart, and few of their lines are read one after another. */
+static inline void ask(const anywhere *const *columns, i64 j, i64 start, i64 stop, i64 n, const i64 *places, i64 wide,
+                       int more, i64 count) {
+    if (j + 8 > count) {
+        j = 0;
+        start = stop;
+        if (start >= n) {
+            if (!more) return;
+            columns = (const anywhere *const *)(places + wide);
+            start = 0;
+        }
+        if (count < 8) return;
+    }
+    for (i64 c = j; c < j + 8; c++)
+        for (i64 byte = 0; byte < ROWS * (i64)sizeof(real); byte += 64)
+            __builtin_prefetch((const char *)(columns[c] + start) + byte);
+}
+
 /* `pieces` pieces of counts[k] rows, one after another; piece k has its columns at places[k * wide ...]. */
 i64 columns_to_rows(const i64 *places, i64 wide, const i64 *counts, i64 pieces, i64 count, real *rows, i64 step) {
     eight sums = (eight){0};
@@ -40,6 +58,7 @@ i64 columns_to_rows(const i64 *places, i64 wide, const i64 *counts, i64 pieces, 
             const i64 stop = start + ROWS < n ? start + ROWS : n;
             i64 j = 0;
             for (; j + 8 <= count; j += 8) {
+                ask(columns, j + 8, start, stop, n, places, wide, k + 1 < pieces, count);
                 const anywhere *c0 = columns[j], *c1 = columns[j + 1], *c2 = columns[j + 2], *c3 = columns[j + 3],
                            *c4 = columns[j + 4], *c5 = columns[j + 5], *c6 = columns[j + 6], *c7 = columns[j + 7];
                 for (i64 i = start; i < stop; i++) {

@@ -84,10 +84,18 @@ class StreamBlocks:
     def blocks(self) -> Iterator[Block]:
         for X, y, w in self.source.blocks(check=False):
             if y is None:
-                raise ValueError(
-                    f"{self.who}: the stream has no target, and a fit needs one; name it: tw.data.stream(…, target=…)."
-                )
+                raise ValueError(self._no_target())
             yield X, y, w
+
+    def _no_target(self) -> str:
+        return f"{self.who}: the stream has no target, and a fit needs one; name it: tw.data.stream(…, target=…)."
+
+    def head(self, rows: int) -> Block:
+        """Return the first rows alone."""
+        X, y, w = self.source.head(rows)
+        if y is None:
+            raise ValueError(self._no_target())
+        return X, y if y.dtype.kind == "f" else y.astype(X.dtype), w
 
     def check_values(self) -> None:
         """Raise for the first NaN or infinity, with its file; reads the rows again."""

@@ -1,8 +1,10 @@
-"""SGD on rows that stay where they lie: one kernel call per batch reads them out of the mapped file."""
+"""SGD on rows that stay where they lie: one kernel call per batch reads them from the mapped file or their window."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+
+from typing import Any
 
 import numpy as np
 
@@ -33,20 +35,20 @@ def over_places(
     descent: Descent,
     kernel: GradientKernel,
     source: StreamSource,
-    epochs: Iterable[Iterable[Array | range]],
+    epochs: Iterable[Iterable[tuple[Any, Array | range]]],
     who: str,
     advance: Callable[[int], object],
 ) -> None:
-    """Make one update per batch, as `over_batches` does, with the attached rows of *kernel*.
+    """Make one update per batch, as `over_batches` does, with rows that *kernel* reads where they lie.
 
     Nothing looks at the rows themselves. A NaN or an infinity among them makes the parameters NaN for good, which is
     looked for every now and then; the source is then asked for its place.
 
     Args:
         descent: what is moved.
-        kernel: reads the rows of *source*.
+        kernel: can read the rows of *source*.
         source: names a row that is no number.
-        epochs: the row numbers of batches, epoch by epoch.
+        epochs: where the rows of every batch lie and which they are, epoch by epoch.
         who: who asks, for messages.
         advance: called with the rows of every batch.
 
@@ -63,9 +65,17 @@ def over_places(
             source.check_values()
             raise
 
-    for places in epochs:
+    attached: Any = None
+    for batches in epochs:
         losses: list[float] = []
-        for place in places:
+        for rows, place in batches:
+            if rows is not attached:
+                assert rows.y is not None, "the stream has a target"
+                fits = kernel.attach(rows.x, rows.y, rows.w)
+                assert fits, "rows of the stream's layout, which the kernel was asked about"
+                attached = rows
+            if not len(place):
+                continue
             kernel(place, descent.ridge)
             if kernel.found[2] < 0:
                 source.check_values()

@@ -18,7 +18,7 @@ from thalweg.errors import check_number, unknown_name
 from thalweg.optim import Rule
 from thalweg.schedule import InverseSqrt, Linear
 
-from .blocks import Array, Blocks, as_tensor, check_block, name_bad_value
+from .blocks import Array, Blocks, StreamBlocks, as_tensor, check_block, name_bad_value
 from .coordinates import Curvature, curvature_of, standardising
 from .descent import Descent, over_batches
 from .link import Link
@@ -182,16 +182,16 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         return descent
 
     def _where_they_lie(self, descent: Descent, source: Source, who: str, bar: Bar) -> bool:
-        """Make all updates on rows of a mapped file that are not copied; return False where that cannot be."""
+        """Make all updates on rows of a stream that are not copied for it; return False where that cannot be."""
         kernel = descent.kernel
         if kernel is None or not isinstance(source, StreamSource):
             return False
-        with source.mapped() as rows:
-            if rows is None or rows.y is None or not kernel.attach(rows.x, rows.y, rows.w):
-                return False
-            with one_core():
-                epochs = (source.places(epoch) for epoch in range(int(self.epochs)))
-                over_places(descent, kernel, source, epochs, who, bar.add)
+        rows = source.table.layout.empty(1)
+        if rows.y is None or rows.x.shape[1] != len(kernel.coef) or not kernel.attach(rows.x, rows.y, rows.w):
+            return False
+        with one_core():
+            epochs = (source.lying(epoch) for epoch in range(int(self.epochs)))
+            over_places(descent, kernel, source, epochs, who, bar.add)
         return True
 
     def _memory_source(self, X: Array, y: Array, w: Array | None) -> Source:
@@ -205,7 +205,7 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
 
     def _first_block(self, blocks: Blocks, who: str) -> tuple[Array, Array, Array | None]:
         """Return copies of the first rows of a stream, their values checked."""
-        passing = blocks.blocks()
+        passing = iter([blocks.head(_SAMPLE)]) if isinstance(blocks, StreamBlocks) else blocks.blocks()
         try:
             for given in passing:
                 block = check_block(who, given, None, None, 0)

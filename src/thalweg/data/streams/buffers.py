@@ -25,17 +25,20 @@ class Buffers:
     Args:
         layout: what a row holds.
         rows: the most rows that one buffer must take.
+
+    Attributes:
+        rows: the same.
     """
 
     def __init__(self, layout: Layout, rows: int) -> None:
         self._layout = layout
         self._size = max(64, layout.size(rows))
-        self._rows = rows
+        self.rows = rows
         self._owned: list[Array] = []
 
     def empty(self, count: int) -> Rows:
         """Return *count* rows whose values are not set."""
-        assert count <= self._rows, "a buffer takes no more rows than it was made for"
+        assert count <= self.rows, "a buffer takes no more rows than it was made for"
         for index in range(len(self._owned)):
             if sys.getrefcount(self._owned[index]) == _ALONE:
                 return self._layout.over(self._owned[index], count)

@@ -18,10 +18,13 @@ from .read_ahead import read_ahead
 from .rows import Array, Rows, cut, is_finite, take
 from .table import RowTable, TableReader, Tile
 
-__all__ = ["Span", "check_rows", "feed"]
+__all__ = ["Lent", "Span", "check_rows", "feed", "lend"]
 
 Integers = NDArray[np.int64]
+Lent = tuple[Rows, Integers | range]
+"""Rows where they lie, and which of them are meant, in their order."""
 
+_TOGETHER_BYTES = 3 << 19  # of rows that are read in one go and used at once: they stay in a core's cache
 _WINDOWS_ALIVE = 2  # one is read while rows are taken from the other
 
 
@@ -34,7 +37,9 @@ class Span:
     picked: Integers | None = None
 
 
-def feed(table: RowTable, order: EpochOrder, spans: Sequence[Span], buffers: Buffers, slots: int) -> Iterator[Rows]:
+def feed(
+    table: RowTable, order: EpochOrder, spans: Sequence[Span], buffers: Buffers, slots: int, *, check: bool = True
+) -> Iterator[Rows]:
     """Yield the rows of every span, in buffers that are used again when nobody holds rows of them any more.
 
     Mapped files: rows are copied from the system's page cache when they are asked for, into a core's cache, where they
@@ -48,12 +53,50 @@ def feed(table: RowTable, order: EpochOrder, spans: Sequence[Span], buffers: Buf
 
     def make() -> Iterator[Rows]:
         with table.reader() as reader:
-            yield from _made(reader, order, spans, buffers)
+            yield from _made(reader, order, spans, buffers, check)
 
     return make() if table.is_mapped else read_ahead(make, slots)
 
 
-def _made(reader: TableReader, order: EpochOrder, spans: Sequence[Span], buffers: Buffers) -> Iterator[Rows]:
+def lend(table: RowTable, order: EpochOrder, spans: Sequence[Span], buffers: Buffers, slots: int) -> Iterator[Lent]:
+    """Yield where the rows of every span lie, which is valid until the next one is asked for; nobody has checked them.
+
+    Where blocks are shuffled, rows stay where their window was read to.
+    """
+    if order.order.shuffle == "block":
+        with table.reader() as reader:
+            windows = _LentWindows(reader, order, buffers)
+            try:
+                for span in spans:
+                    yield windows.lend(span)
+            finally:
+                windows.close()
+    elif table.is_mapped and order.order.shuffle is False and all(span.picked is None for span in spans):
+        with table.reader() as reader:
+            yield from _straight_together(reader, spans)
+    else:
+        for rows in feed(table, order, spans, buffers, slots, check=False):
+            yield rows, range(len(rows.x))
+
+
+def _straight_together(reader: TableReader, spans: Sequence[Span]) -> Iterator[Lent]:
+    """Yield spans of rows as they lie, several read in one go to the same place."""
+    together = max(1, _TOGETHER_BYTES // (reader.table.layout.row_bytes * max(1, spans[0].stop - spans[0].start)))
+    most = max(span.stop - span.start for span in spans)
+    room, n = reader.table.layout.empty(together * most), reader.table.n
+    for first in range(0, len(spans), together):
+        some = spans[first : first + together]
+        start, stop = some[0].start, some[-1].stop
+        if stop < n:
+            reader.will_need([(stop, min(stop + 2 * (stop - start), n))])
+        reader.read(start, stop, cut(room, 0, stop - start))
+        for span in some:
+            yield room, range(span.start - start, span.stop - start)
+
+
+def _made(
+    reader: TableReader, order: EpochOrder, spans: Sequence[Span], buffers: Buffers, check: bool
+) -> Iterator[Rows]:
     kind = order.order.shuffle
     lying = _lying(reader) if kind else None
     if lying is not None:
@@ -63,7 +106,7 @@ def _made(reader: TableReader, order: EpochOrder, spans: Sequence[Span], buffers
     try:
         for span in spans:
             rows = fill(span)
-            yield rows if fill.is_known_finite else _checked(reader.table, order, span, rows)
+            yield rows if fill.is_known_finite or not check else _checked(reader.table, order, span, rows)
     finally:
         fill.close()
 
@@ -91,10 +134,9 @@ def _checked(table: RowTable, order: EpochOrder, span: Span, rows: Rows) -> Rows
 class _Straight:
     """Spans in the order of the files."""
 
-    is_known_finite = False
-
     def __init__(self, reader: TableReader, order: EpochOrder, buffers: Buffers) -> None:
         self.reader, self.order, self.empty = reader, order, buffers.empty
+        self.is_known_finite = False
 
     def __call__(self, span: Span) -> Rows:
         count = span.stop - span.start
@@ -102,14 +144,14 @@ class _Straight:
             self.reader.will_need([(span.stop, min(span.stop + 4 * count, self.order.order.n))])
         if span.picked is None:
             out = self.empty(count)
-            self.reader.read(span.start, span.stop, out)
+            self.is_known_finite = self.reader.read(span.start, span.stop, out)
             return out
         out = self.empty(len(span.picked))
         if self.reader.table.is_mapped:
-            self.reader.gather(span.picked + span.start, out)
+            self.is_known_finite = self.reader.gather(span.picked + span.start, out)
         else:
             whole = self.reader.table.layout.empty(count)
-            self.reader.read(span.start, span.stop, whole)
+            self.is_known_finite = self.reader.read(span.start, span.stop, whole)
             take(whole, span.picked, out)
         return out
 
@@ -120,16 +162,15 @@ class _Straight:
 class _Gathered:
     """Spans of single rows."""
 
-    is_known_finite = False
-
     def __init__(self, reader: TableReader, order: EpochOrder, buffers: Buffers) -> None:
         self.reader, self.order, self.empty = reader, order, buffers.empty
+        self.is_known_finite = False
 
     def __call__(self, span: Span) -> Rows:
         rows = self.order.rows(span.start, span.stop)
         rows = rows if span.picked is None else rows[span.picked]
         out = self.empty(len(rows))
-        self.reader.gather(rows, out)
+        self.is_known_finite = self.reader.gather(rows, out)
         return out
 
     def close(self) -> None:
@@ -167,13 +208,16 @@ class _Windows:
     """
 
     def __init__(self, reader: TableReader, order: EpochOrder, buffers: Buffers) -> None:
-        self.reader, self.order, self.empty = reader, order, buffers.empty
+        self.reader, self.order, self.empty, self.most = reader, order, buffers.empty, buffers.rows
         largest = int(np.diff(order.starts).max())
         self._near = reader.table.is_mapped
-        self._tiles = [reader.tile(largest) for _ in range(1 if self._near else _WINDOWS_ALIVE)]
+        self._tiles = self._made(largest)
         self._stream: Iterator[tuple[Window, Tile]] | None = None
         self._now: tuple[Window, Tile] | None = None
         self.is_known_finite = False
+
+    def _made(self, largest: int) -> list[Tile]:
+        return [self.reader.tile(largest) for _ in range(1 if self._near else _WINDOWS_ALIVE)]
 
     def _read(self, first: int) -> Iterator[tuple[Window, Tile]]:
         slow, size = self._near, self.reader.table.layout.row_bytes
@@ -205,11 +249,7 @@ class _Windows:
             window, tile = self._at(position)
             self.is_known_finite = self.is_known_finite and tile.is_finite
             stop = min(span.stop, window.stop)
-            assert window.index is not None, "blocks are in windows only where their rows are permuted"
-            if span.picked is None:
-                index = window.index[position - window.start : stop - window.start]
-            else:
-                index = window.index[_within(span, position, stop) - window.start]
+            index = _index(window, span, position, stop)
             tile.take(index, cut(out, done, done + len(index)))
             position, done = stop, done + len(index)
         return out
@@ -217,6 +257,40 @@ class _Windows:
     def close(self) -> None:
         if self._stream is not None:
             self._stream.close()  # type: ignore[attr-defined]  # it is a generator
+
+
+class _LentWindows(_Windows):
+    """Windows whose rows stay where they were read to, side by side in one room."""
+
+    def _made(self, largest: int) -> list[Tile]:
+        count = _WINDOWS_ALIVE
+        if self._near:  # they are small: there is room for all that a batch may reach into
+            count += -(-self.most // int(np.diff(self.order.starts)[:-1].min(initial=largest)))
+        self._room = self.reader.table.layout.empty(count * largest)
+        tiles = [Tile(self.reader, cut(self._room, k * largest, (k + 1) * largest)) for k in range(count)]
+        self._offsets = {tile: k * largest for k, tile in enumerate(tiles)}
+        return tiles
+
+    def lend(self, span: Span) -> Lent:
+        """Return where the rows of *span* lie; those of two large windows are copied, because only two are held."""
+        position, found = span.start, []
+        while position < span.stop:
+            window, tile = self._at(position)
+            stop = min(span.stop, window.stop)
+            if stop < span.stop and not self._near:
+                rows = self(span)
+                return rows, range(len(rows.x))
+            found.append(_index(window, span, position, stop) + self._offsets[tile])
+            position = stop
+        return self._room, found[0] if len(found) == 1 else np.concatenate(found or [np.empty(0, np.int64)])
+
+
+def _index(window: Window, span: Span, start: int, stop: int) -> Integers:
+    """Return the places within *window* of the rows of *span* at the positions *start* … *stop* − 1."""
+    assert window.index is not None, "blocks are in windows only where their rows are permuted"
+    if span.picked is None:
+        return window.index[start - window.start : stop - window.start]
+    return window.index[_within(span, start, stop) - window.start]
 
 
 def _within(span: Span, start: int, stop: int) -> Integers:

@@ -31,13 +31,14 @@ class PagedRows:
     def __init__(self, bounds: Integers, find: Callable[[int], Places], item: np.dtype[Any], width: int) -> None:
         self._bounds, self._find, self._item, self._width = bounds, find, item, width
         self._known = np.zeros(len(bounds) - 1, bool)
+        self._are_all_known = False
         self._found: dict[int, Places] = {}
         self._starts = np.empty(0, np.int64)
         self._places = np.empty((0, 0), np.int64)
 
     def _look_up(self, rows: Integers) -> Integers:
         """Return the number of the piece of every row; all units that hold one are known afterwards."""
-        if not self._known.all():
+        if not self._are_all_known:
             units = np.unique(np.searchsorted(self._bounds, rows, side="right") - 1)
             missing = units[~self._known[units]].tolist()
             for unit in missing:
@@ -45,6 +46,7 @@ class PagedRows:
                 self._found[unit] = starts + self._bounds[unit], places
             if missing:
                 self._known[missing] = True
+                self._are_all_known = bool(self._known.all())
                 inside = sorted(self._found)
                 self._starts = np.concatenate([self._found[unit][0] for unit in inside])
                 self._places = np.concatenate([self._found[unit][1] for unit in inside])
@@ -60,19 +62,26 @@ class PagedRows:
         bounds = np.array(blocks, np.int64).reshape(-1, 2)
         first, past = bounds[:, 0], bounds[:, 1]
         number, last = self._look_up(np.concatenate([first, past - 1])).reshape(2, -1)
-        if (number != last).any():  # blocks are cut where pieces end
-            pieces: list[tuple[int, int]] = []
-            for start, stop in blocks:
-                self._look_up(self._bounds[(self._bounds > start) & (self._bounds < stop)])
-                inside = self._starts[(self._starts > start) & (self._starts < stop)]
-                edges = [start, *inside.tolist(), stop]
-                pieces.extend(zip(edges[:-1], edges[1:], strict=True))
-            bounds = np.array(pieces, np.int64)
+        if (number != last).any():
+            bounds = self._cut(bounds, number != last)
             first, past = bounds[:, 0], bounds[:, 1]
             number = np.searchsorted(self._starts, first, side="right") - 1
         places = self._places[number] + ((first - self._starts[number]) * self._item.itemsize)[:, None]
         counts = past - first
         return self._both(into, lambda own, out: KERNELS.columns_to_rows(places[:, own], counts, out))  # type: ignore[misc]
+
+    def _cut(self, blocks: Integers, where: NDArray[np.bool_]) -> Integers:
+        """Return *blocks*, **(k, 2)**, with those *where* pieces end inside cut there."""
+        cut: list[Integers] = []
+        for block, inside in zip(blocks, where.tolist(), strict=True):
+            edges = block
+            if inside:
+                start, stop = block.tolist()
+                self._look_up(self._bounds[(self._bounds > start) & (self._bounds < stop)])
+                one, other = np.searchsorted(self._starts, [start + 1, stop])
+                edges = np.concatenate([block[:1], self._starts[one:other], block[1:]])
+            cut.append(np.stack([edges[:-1], edges[1:]], 1))
+        return np.concatenate(cut)
 
     def gather(self, rows: Integers, into: Rows) -> bool | None:
         """Fill *into* with the rows *rows*, in any order; return as `read_blocks` does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ _ROWS_AT_ONCE = 1 << 16
 _NUMBERS = ("float", "double", "int32", "int64")  # Arrow's types; a duration is stored as int64 too, and is not one
 
 
+@lru_cache(maxsize=8)  # the footer is asked for again when the schema is known
 def _dataset(file: File) -> Any:
     """Return the file as a dataset; folders named ``key=value`` below the given root become columns."""
     import pyarrow as pa

@@ -209,7 +209,8 @@ def _promised(chunk: Any) -> bool:
 
 def _is_known(pages: Integers, dictionary: Integers) -> bool:
     """Return whether all pages are data pages of numbers, or of places in a plainly encoded dictionary."""
-    kinds, encodings = pages[:, TYPE], pages[:, ENCODING]
-    known = [PLAIN] if dictionary[TYPE] < 0 else [PLAIN, PLAIN_DICTIONARY, RLE_DICTIONARY]
-    plain = dictionary[TYPE] < 0 or dictionary[ENCODING] in (PLAIN, PLAIN_DICTIONARY)
-    return bool(plain and np.isin(kinds, (DATA, DATA_V2)).all() and np.isin(encodings, known).all())
+    has_dictionary = dictionary[TYPE] == DICTIONARY
+    known = {PLAIN, PLAIN_DICTIONARY, RLE_DICTIONARY} if has_dictionary else {PLAIN}
+    kinds, encodings = set(pages[:, TYPE].tolist()), set(pages[:, ENCODING].tolist())
+    plain = not has_dictionary or dictionary[ENCODING] in (PLAIN, PLAIN_DICTIONARY)
+    return bool(plain and kinds <= {DATA, DATA_V2} and encodings <= known)

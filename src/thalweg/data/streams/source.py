@@ -17,7 +17,7 @@ from ..batch import Batch, to_device
 from ..settings import check_settings, check_start, check_state, count_steps
 from .ahead import Ahead
 from .buffers import Buffers
-from .feed import Span, check_rows, feed
+from .feed import Span, check_rows, feed, lend
 from .order import Order, Shuffle
 from .ranks import share_of
 from .read_ahead import read_ahead
@@ -154,6 +154,36 @@ class StreamSource(Source):
                 yield np.ascontiguousarray(order.rows(first, past)[self.rank :: self.world_size])
             ahead.took(time.perf_counter() - began, first, past)
 
+    def lying(self, epoch: int, start: int = 0) -> Iterator[tuple[Rows, Array | range]]:
+        """Yield for this rank's part of every batch where its rows lie, and which of them it is, in its order.
+
+        The same rows as `batches`, without a copy where that can be: all rows of a local ``.npy`` file, or the window
+        of blocks that was read. They are valid until the next batch is asked for, and nobody has looked for NaN,
+        infinities or negative weights in them: it is for the borrower to see them in its sums and to call
+        `check_values`, which names the place.
+
+        >>> import tempfile, thalweg as tw
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/a.npy", np.arange(10.0, dtype=np.float32).reshape(5, 2))
+        ...     source = tw.data.stream(f"{folder}/a.npy", target=1, batch_size=2, shuffle=False)
+        ...     [rows.y[places].tolist() for rows, places in source.lying(0)]
+        [[1.0, 3.0], [5.0, 7.0], [9.0]]
+        """
+        with self.mapped() as rows:
+            if rows is not None:
+                for place in self.places(epoch, start):
+                    yield rows, place
+                return
+        check_start(self, epoch, start)
+        self.epoch, self.batch = epoch, start
+        spans = [self._span(range(index, index + 1)) for index in range(start, self.steps_per_epoch)]
+        if not spans:
+            return
+        buffers = Buffers(self.table.layout, self.batch_size)
+        for lent in lend(self.table, self._order.epoch(epoch), spans, buffers, _ALIVE):
+            self.batch += 1
+            yield lent
+
     @contextmanager
     def mapped(self) -> Iterator[Rows | None]:
         """Lend all rows as views of the mapped file, x **(n, D)**; None where they must be read or converted.
@@ -222,11 +252,17 @@ class StreamSource(Source):
 
     def first(self) -> Batch:
         """Return the first rows of the files, unshuffled."""
-        count = min(self.n, self.batch_size)
+        return self._batch(self._first_rows(min(self.n, self.batch_size)))
+
+    def head(self, count: int) -> Rows:
+        """Return up to *count* rows from the beginning of the files, fewer where memory is short; nobody has checked them."""
+        return self._first_rows(min(self.n, count, max(1, self.memory // 8 // self._row_bytes)))
+
+    def _first_rows(self, count: int) -> Rows:
         rows = self.table.layout.empty(count)
         with self.table.reader() as reader:
-            reader.read(0, count, rows)
-        return self._batch(rows)
+            reader.read(0, len(rows.x), rows)
+        return rows
 
     def _batch(self, rows: Rows) -> Batch:
         batch = tensors(rows, self.table.layout.shape)
@@ -323,11 +359,7 @@ class StreamSource(Source):
 
     def check(self) -> None:
         """Look at the first rows only; all others are looked at when they are read."""
-        count = min(self.n, self.batch_size)
-        rows = self.table.layout.empty(count)
-        with self.table.reader() as reader:
-            reader.read(0, count, rows)
-        self._check(rows, 0)
+        self._check(self._first_rows(min(self.n, self.batch_size)), 0)
 
     def check_values(self) -> None:
         """Read all rows once and look for NaN and infinities.

@@ -70,7 +70,7 @@ class PartReader(ABC):
         """Tell the system that *blocks* will be read soon; it reads them while this thread goes on."""
 
     def tile(self, rows: int) -> Tile | None:
-        """Return a tile of up to *rows* rows that is faster than the common one, or None."""
+        """Return a tile of up to *rows* rows that takes them faster than the common one, or None."""
         return None
 
     def gather(self, rows: Integers, into: Rows) -> bool:
@@ -86,27 +86,26 @@ class Tile:
 
     Args:
         reader: what reads the blocks.
-        rows: the most rows of all blocks together.
+        rows: where the rows of all blocks together find room.
 
     Attributes:
-        rows: the blocks' rows.
         is_finite: whether all values that were loaded are known to be finite and no weight to be negative.
     """
 
     is_finite = False
 
-    def __init__(self, reader: TableReader, rows: int) -> None:
+    def __init__(self, reader: TableReader, rows: Rows) -> None:
         self._reader = reader
-        self.rows = reader.table.layout.empty(rows)
+        self._rows = rows
 
     def load(self, blocks: Sequence[tuple[int, int]]) -> None:
         """Read *blocks*, (first, past the last) each."""
         count = sum(stop - start for start, stop in blocks)
-        self.is_finite = self._reader.read_blocks(blocks, cut(self.rows, 0, count))
+        self.is_finite = self._reader.read_blocks(blocks, cut(self._rows, 0, count))
 
     def take(self, index: Integers, into: Rows) -> None:
         """Copy the rows at the places *index* to *into*."""
-        take(self.rows, index, into)
+        take(self._rows, index, into)
 
 
 class RowTable:
@@ -229,7 +228,7 @@ class TableReader:
     def tile(self, rows: int) -> Tile:
         """Return a tile of up to *rows* rows."""
         own = self._part(0).tile(rows) if len(self.table.parts) == 1 else None
-        return Tile(self, rows) if own is None else own
+        return Tile(self, self.table.layout.empty(rows)) if own is None else own
 
     def view_or_read(self, start: int, stop: int, into: Rows) -> Rows:
         """Return the rows *start* … *stop* − 1 where they lie, or else in *into*."""
