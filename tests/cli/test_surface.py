@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 import thalweg as tw
 from tests.cli.conftest import Ended
@@ -35,6 +38,38 @@ def test_plane_path_and_curvature_go_into_the_report(thalweg: Thalweg, recipe: s
     for title in ("Loss over a plane", "Curvature: eigenvalues of the Hessian"):
         assert title in page
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == weights
+
+
+def test_what_ctrl_c_breaks_off_goes_on(
+    thalweg: Thalweg, recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert thalweg("run", recipe, "--out", "run", "train.epochs=1", "--quiet").status == 0
+    levels = sys.modules["thalweg.surface.levels"]
+    evaluate, asked = levels.evaluate, list[int]()
+
+    def counted(*args: Any, **more: Any) -> Any:
+        if len(asked) == limit:
+            raise KeyboardInterrupt
+        asked.append(len(args[3]))
+        return evaluate(*args, **more)
+
+    monkeypatch.setattr(levels, "evaluate", counted)
+    figures, limit = tmp_path / "run" / "figures", 1
+    for scale in ("1", "2"):
+        asked.clear()
+        ended = thalweg("surface", "run", "--points", "15", "--scale", scale)
+        assert (ended.status, asked) == (130, [49])
+        assert "broken off; the same command goes on from what is done" in ended.err
+    assert len(list(figures.glob(".surface-unfinished-*"))) == 2
+    asked.clear()
+    limit = 99
+    ended = thalweg("surface", "run", "--points", "15", "--scale", "2")
+    assert ended.status == 0, ended.err
+    assert 49 not in asked, "the first level is not computed again"
+    assert list(figures.glob(".surface-unfinished-*")) == []
+    whole = tw.surface.Plane.load(figures / "surface-plane.npz")
+    assert thalweg("surface", "run", "--points", "15", "--scale", "2").status == 0
+    np.testing.assert_array_equal(tw.surface.Plane.load(figures / "surface-plane.npz").values, whole.values)
 
 
 def test_what_is_no_run_is_refused(thalweg: Thalweg, tmp_path: Path) -> None:

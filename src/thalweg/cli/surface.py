@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from thalweg import recipe, report
+from thalweg import Learner, recipe, report
 from thalweg import surface as surfaces
 
 __all__ = ["surface"]
+
+_UNFINISHED = ".surface-unfinished-"
 
 
 def surface(
@@ -28,7 +31,7 @@ def surface(
     """Draw the loss around a run's weights into its report.
 
     The plane is spanned by two random filter-normalised directions, over the validation data. The path needs two or
-    more checkpoints.
+    more checkpoints. What Ctrl-C breaks off goes on from there with the same command.
     """
     if not (run / "recipe.toml").is_file():
         raise ValueError(
@@ -39,20 +42,36 @@ def surface(
     weights = run / "model.safetensors"
     learner.load(weights if weights.is_file() else run)
     shown = data.valid if data.valid is not None else data.train
-    adaptive = not full
-    found = surfaces.plane(learner, shown, points=points, scale=scale, seed=seed, adaptive=adaptive)
+    try:
+        _draw(run, learner, shown, points, scale, seed, full, eigenvalues)
+    except KeyboardInterrupt:
+        print("surface: broken off; the same command goes on from what is done.", file=sys.stderr)
+        raise
+    print(report.build(run))
+    return 0
+
+
+def _draw(
+    run: Path, learner: Learner, shown: Any, points: int, scale: float, seed: int, full: bool, eigenvalues: int
+) -> None:
+    """Write the figures; keep what is done of a plane beside them until it is finished."""
+    adaptive, figures = not full, run / "figures"
+    settings = f"{points}-{scale:g}-{seed}-{'full' if full else 'adaptive'}"
+    kept = figures / f"{_UNFINISHED}plane-{settings}.npz"
+    found = surfaces.plane(learner, shown, points=points, scale=scale, seed=seed, adaptive=adaptive, resume=kept)
     found.write(run)
-    found.save(run / "figures" / "surface-plane.npz")
+    found.save(figures / "surface-plane.npz")
     print(found)
     if len(list((run / "checkpoints").glob("step-*"))) > 1:
-        path = surfaces.trajectory(learner, shown, run, points=points, adaptive=adaptive)
+        kept = figures / f"{_UNFINISHED}path-{settings}.npz"
+        path = surfaces.trajectory(learner, shown, run, points=points, adaptive=adaptive, resume=kept)
         path.write(run, "surface-path")
-        path.save(run / "figures" / "surface-path.npz")
+        path.save(figures / "surface-path.npz")
         print(path)
     if eigenvalues:
         curved = surfaces.curvature(learner, shown, largest=eigenvalues, smallest=eigenvalues)
         curved.write(run)
-        curved.save(run / "figures" / "surface-curvature.npz")
+        curved.save(figures / "surface-curvature.npz")
         print(curved)
-    print(report.build(run))
-    return 0
+    for left in figures.glob(f"{_UNFINISHED}*"):  # of other settings, broken off and not wanted any more
+        left.unlink()
