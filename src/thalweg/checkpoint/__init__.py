@@ -2,6 +2,7 @@
 
 from .background import BackgroundWriter
 from .folder import load, save
+from .links import check_links
 from .lock import RunLock
 from .manifest import FORMAT, read_manifest, verify
 from .newest import checkpoints, clear_leftovers, latest, load_newest, name_of, step_of
@@ -13,6 +14,7 @@ __all__ = [
     "FORMAT",
     "BackgroundWriter",
     "RunLock",
+    "check_links",
     "checkpoints",
     "clear_leftovers",
     "flatten",

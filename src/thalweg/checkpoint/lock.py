@@ -40,7 +40,7 @@ class RunLock:
         self._handle: BinaryIO | None = None
         while self._handle is None:
             try:
-                handle = open(self.path, "a+b", opener=_opened)
+                handle = os.fdopen(_opened(self.path), "a+b")
             except OSError as error:
                 raise ValueError(
                     f"run directory {run}: is read-only, or its lock is no file ({error.strerror}); get the right to "
@@ -75,9 +75,9 @@ class RunLock:
         self._handle = None
 
 
-def _opened(path: str, flags: int) -> int:
+def _opened(path: Path) -> int:
     """Open without following a link, which would let a run directory write elsewhere."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _take(handle: BinaryIO) -> None:

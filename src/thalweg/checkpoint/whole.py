@@ -43,6 +43,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     A reader sees the old file or the new one, never a half; a failure leaves the old one.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # what has this name is nobody's, and may be a link to elsewhere
     try:
         write(temporary)
         with temporary.open("rb") as handle:

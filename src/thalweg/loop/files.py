@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from thalweg.checkpoint import RunLock, clear_leftovers, write_text, write_whole
+from thalweg.checkpoint import RunLock, check_links, clear_leftovers, write_text, write_whole
 
 from .history import Array, History, csv_text
 
@@ -30,7 +30,7 @@ class RunDirectory:
         resume: go on in a directory that already holds a run.
 
     Raises:
-        ValueError: it holds a run already, is a file, or cannot be written.
+        ValueError: it holds a run already or a link to elsewhere, is a file, or cannot be written.
     """
 
     def __init__(self, path: Path | str, *, resume: bool = False) -> None:
@@ -46,8 +46,11 @@ class RunDirectory:
             raise ValueError(
                 f"run directory {self.path}: cannot be made ({error.strerror}); choose a place you may write to."
             ) from error
+        except ValueError as error:  # a null character
+            raise ValueError(f"run directory {str(path)!r}: is no name for one ({error}); choose another.") from error
         if not os.access(self.path, os.W_OK):
             raise ValueError(f"run directory {self.path}: is read-only; choose a place you may write to.")
+        check_links(self.path)
         held = [name for name in ("history.csv", "checkpoints", "model.safetensors") if (self.path / name).exists()]
         if held and not resume:
             raise ValueError(

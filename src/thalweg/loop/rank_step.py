@@ -80,7 +80,7 @@ class RankStep(EagerStep):
         if overlap:
             cuda = processes.device.type == "cuda"
             device_ids = [processes.device.index] if cuda else None
-            self._ddp = DistributedDataParallel(_Loss(objective), device_ids=device_ids, broadcast_buffers=False)
+            self._ddp = DistributedDataParallel(_Loss(objective), device_ids=device_ids)
         self._begins = True  # a window
         self._together = False  # whether gradients of this window are exchanged within the backward pass
         self._windows = 1
@@ -91,8 +91,9 @@ class RankStep(EagerStep):
     def micro(self, batch: Any, windows: int = 1) -> None:
         if self._begins:
             self._begins, self._windows = False, windows
-            self.align()
             self._together = self._ddp is not None and windows == 1 and self._is_safe(batch)
+            if not self._together:  # DDP's forward pass does it by itself
+                self.align()
         if self._together:
             self._add(batch, 1)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ def claim(name: str, out: Path | str | None = None) -> tuple[Path, bool]:
     if out is None:
         return _new(Path("runs"), re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"), True
     path = Path(out)
-    is_new = not path.exists()
+    is_new = not os.path.exists(path)  # a name that cannot be one is refused in words next
     RunDirectory(path)
     if (path / "recipe.toml").exists():
         raise ValueError(

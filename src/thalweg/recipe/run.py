@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from thalweg.checkpoint import RunLock, latest
+from thalweg.checkpoint import RunLock, check_links, latest
 from thalweg.errors import listing
 from thalweg.loop import is_first, read_checkpoint, shared
 
@@ -178,6 +178,7 @@ def resume(
 
 def _found(directory: Path, recipe: Recipe, changed: bool) -> tuple[int, bool, RunSummary | None]:
     """Return how far the run has come, whether it has been trained to its end, and its summary."""
+    check_links(directory)
     RunLock(directory).release()  # nothing is touched in a directory that another process trains in
     progress = read_checkpoint(directory)["progress"]
     step, epoch = int(progress["step"]), int(progress["epoch"])
