@@ -5,6 +5,7 @@ from thalweg.engine.base import Engine
 from thalweg.engine.c_columns import columns_to_rows, take_columns
 from thalweg.engine.c_pages import page_headers, unpack_dictionary
 from thalweg.engine.c_rows import take_rows
+from thalweg.engine.c_vocabulary import vocabulary_kernel
 from thalweg.engine.choice import choose_engine
 from thalweg.engine.clip import clip_coefficient, total_norm
 from thalweg.engine.compiled import CompiledEngine
@@ -12,9 +13,11 @@ from thalweg.engine.native import NativeEngine
 from thalweg.engine.optimizer import RuleOptimizer
 from thalweg.engine.reference import ReferenceEngine
 from thalweg.engine.rounding import Rounder, round_stochastically
+from thalweg.loss import bind_vocabulary
 from thalweg.optim import bind_shell
 
 bind_shell(RuleOptimizer)
+bind_vocabulary(vocabulary_kernel)
 bind_kernels(Kernels(take_rows, columns_to_rows, take_columns, page_headers, unpack_dictionary))
 
 __all__ = [

@@ -10,6 +10,7 @@ from thalweg.loss.distillation import Distillation
 from thalweg.loss.elementwise import Elementwise
 from thalweg.loss.focal import Focal
 from thalweg.loss.huber import Huber
+from thalweg.loss.linear_kernel import bind_vocabulary
 from thalweg.loss.linear_losses import linear_cross_entropy, linear_distillation, linear_focal
 from thalweg.loss.loss import Loss
 from thalweg.loss.mae import MAE
@@ -54,6 +55,7 @@ __all__ = [
     "Total",
     "activate",
     "adapt",
+    "bind_vocabulary",
     "ends_in_sigmoid",
     "from_dict",
     "linear_cross_entropy",

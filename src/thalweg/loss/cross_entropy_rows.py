@@ -9,17 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from thalweg.loss.linear_kernel import SmoothedRows
 from thalweg.loss.row_blocks import blocks
-from thalweg.loss.token_rows import RowForm, Rows
+from thalweg.loss.token_rows import BOUND, RowForm, Rows
 
 __all__ = ["CrossEntropyRows", "log_softmax_"]
 
 # Rows hold valid classes only, so nothing is left for torch to ignore, and a -100 that slipped in is an error.
 _NOTHING = torch.iinfo(torch.int64).min
 
-# Where a row's largest logit lies within this of 0, the sum of its exponentials neither overflows in float32 nor loses
-# anything to underflow that is not far below the rounding of the rest.
-_SAFE = 60.0
+#: At most this z-loss leaves 1 + 2 zeta z above a half for every |z| up to the bound.
+_SMALL_Z_LOSS = 0.25 / BOUND
 
 
 def log_softmax_(logits: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class CrossEntropyRows(RowForm):
         )
         if self.z_loss:
             penalty = self.z_loss * torch.logsumexp(logits, -1).square()
-            weight = _of_target(rows)
+            weight = self.of_target(rows)
             values = values + (penalty if weight is None else penalty * weight)
         return values
 
@@ -84,10 +84,16 @@ class CrossEntropyRows(RowForm):
     def asks_bound(self) -> bool:
         return not self.label_smoothing and not self.z_loss and self.softcap is None
 
-    def differentiate_bounded_(self, logits: Tensor, rows: Rows, bound: float) -> tuple[Tensor, Tensor | None] | None:
-        if not bound < _SAFE or rows.target is None:
+    def smoothed(self, rows: Rows) -> SmoothedRows | None:
+        weighted = self.label_smoothing > 0 and rows.class_weight is not None
+        if self.softcap is not None or rows.target is None or weighted or self.z_loss > _SMALL_Z_LOSS:
             return None
-        index, weight = rows.target[:, None], _of_target(rows)
+        return SmoothedRows(self.label_smoothing, self.z_loss)
+
+    def differentiate_bounded_(self, logits: Tensor, rows: Rows, bound: float) -> tuple[Tensor, Tensor | None] | None:
+        if not bound < BOUND or rows.target is None:
+            return None
+        index, weight = rows.target[:, None], self.of_target(rows)
         chosen = logits.gather(1, index).squeeze(1)
         total = torch.empty_like(chosen)
         for block in blocks(logits):
@@ -101,7 +107,7 @@ class CrossEntropyRows(RowForm):
     def _plain_differentiate_(self, logits: Tensor, rows: Rows) -> tuple[Tensor, Tensor | None]:
         """The derivative is w (p - [c = y]): nothing but a factor per row besides the exponentials."""
         assert rows.target is not None
-        index, weight = rows.target[:, None], _of_target(rows)
+        index, weight = rows.target[:, None], self.of_target(rows)
         if logits.device.type != "cpu" or type(logits) is not Tensor or torch.compiler.is_compiling():
             log_p = log_softmax_(logits)
             values = log_p.gather(1, index).squeeze(1).neg_()
@@ -110,7 +116,7 @@ class CrossEntropyRows(RowForm):
         # On a CPU the elementwise work counts: one pass for the exponentials, and their sum stays outside as a factor.
         highest = logits.amax(1)
         chosen = logits.gather(1, index).squeeze(1)
-        if bool((highest.abs() < _SAFE).all()):
+        if bool((highest.abs() < BOUND).all()):
             total = logits.exp_().sum(1)
             values = total.log().sub_(chosen)
         else:
@@ -123,7 +129,7 @@ class CrossEntropyRows(RowForm):
 
     def _full_differentiate_(self, logits: Tensor, rows: Rows) -> Tensor:
         assert rows.target is not None
-        index, weight, classes = rows.target[:, None], _of_target(rows), logits.shape[1]
+        index, weight, classes = rows.target[:, None], self.of_target(rows), logits.shape[1]
         highest = logits.amax(1) if self.z_loss else None
         log_p = log_softmax_(logits)
         # exact, because log_p is small there, and a third of the time of a logsumexp of its own
@@ -169,10 +175,3 @@ class CrossEntropyRows(RowForm):
             total = total + 2.0 * self.z_loss * z
         log_p.exp_().mul_(total[:, None]).sub_(share)
         return values
-
-
-def _of_target(rows: Rows) -> Tensor | None:
-    """Return the class weight of each row's target, (R,), or None for 1."""
-    if rows.class_weight is None or rows.target is None:
-        return None
-    return rows.class_weight[rows.target]

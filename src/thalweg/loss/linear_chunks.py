@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from thalweg.loss.linear_kernel import SmoothedRows, kernel_for, padded_rows, smoothed_rows
 from thalweg.loss.row_blocks import blocks
-from thalweg.loss.token_rows import RowForm, Rows
+from thalweg.loss.token_rows import BOUND, RowForm, Rows
 
 __all__ = ["Needs", "RowsResult", "chunk_rows", "kept_rows", "linear_rows", "project"]
 
 # Large chunks spare passes over the head's gradient, which every chunk adds to, and products of fewer than some 300
 # rows are slower by a tenth; small ones spare memory. A chunk is a quarter of all logits within these.
 _CHUNK_BYTES = 48 * 2**20, 66 * 2**20
+#: The kernel's products of few rows cost no more, and it adds to the head's gradient while it computes.
+_KERNEL_BYTES = 48 * 2**20
 
 
 class Needs(NamedTuple):
@@ -138,10 +141,15 @@ def _all_rows(
     count, classes = len(hidden), len(weight)
     values = hidden.new_zeros(count, dtype=wide)
     scales = hidden.new_ones(count, dtype=wide)
-    grads = _Gradients(hidden, weight, needs, wide)
     size = chunk_rows(count, classes, hidden.element_size())
+    smoothed = form.smoothed(rows) if any(needs) and rows.keep is None and bias is None else None
+    kernel = None if smoothed is None or type(hidden) is not Tensor else kernel_for(hidden, weight)
+    asked = any(needs) and hidden.dtype == wide and (form.asks_bound or kernel is not None)
+    bound = _bound(hidden, weight, bias) if asked else math.inf
+    if smoothed is not None and kernel is not None and bound < BOUND:
+        return _by_kernel(kernel, smoothed, form, hidden, weight, rows, needs, upstream, kept)
+    grads = _Gradients(hidden, weight, needs, wide)
     store = _kept_store(min(size, count), hidden, classes)
-    bound = _bound(hidden, weight, bias) if form.asks_bound and any(needs) and hidden.dtype == wide else math.inf
     for start in range(0, count, size):
         part = slice(start, min(start + size, count))
         chunk = project(hidden[part], weight, bias, store[: part.stop - start])
@@ -180,6 +188,47 @@ def _all_rows(
                 values[place] = torch.where(row.keep, values[place], 0.0)
         grads.add(chunk, part, scales[part])
     return RowsResult(values, grads.hidden, grads.weight, grads.bias)
+
+
+def _by_kernel(
+    kernel: Any,
+    smoothed: SmoothedRows,
+    form: RowForm,
+    hidden: Tensor,
+    weight: Tensor,
+    rows: Rows,
+    needs: Needs,
+    upstream: Tensor | None,
+    kept: Tensor | None,
+) -> RowsResult:
+    """As ``_all_rows``, where no logit exceeds ``BOUND`` and a kernel takes the products."""
+    count, classes = len(hidden), len(weight)
+    most = max(kernel.tile, _KERNEL_BYTES // (classes * 4) // kernel.tile * kernel.tile)
+    size = padded_rows(math.ceil(count / math.ceil(count / most)), kernel.tile)
+    memory = _kept_store(size, hidden, classes).view(-1)
+    space = kernel.workspace(size, weight, needs.hidden)
+    hidden = hidden.contiguous()
+    mean = weight.mean(0) if smoothed.smoothing else None
+    values = hidden.new_empty(count)
+    hidden_grad = torch.empty_like(hidden) if needs.hidden else None
+    weight_grad = torch.empty_like(weight) if needs.weight else None
+    for start in range(0, count, size):
+        part = slice(start, min(start + size, count))
+        room = padded_rows(part.stop - start, kernel.tile)
+        store = memory[: classes * room].view(classes, room)
+        row = rows.take(part if kept is None else kept[part])
+        assert row.target is not None
+        factor: Tensor | None = form.of_target(row)
+        own = None if factor is None else factor
+        for other in (row.factor, upstream):
+            if other is not None:
+                factor = other if factor is None else factor * other
+        if factor is not None:
+            factor = factor.expand(part.stop - part.start)
+        grads = None if hidden_grad is None else hidden_grad[part], weight_grad, start == 0
+        found = smoothed_rows(space, smoothed, hidden[part], mean, row.target, factor, store, *grads)
+        values[part] = found if own is None else found * own
+    return RowsResult(values, hidden_grad, weight_grad, None)
 
 
 def _differentiate_(form: RowForm, logits: Tensor, rows: Rows, upstream: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -18,8 +18,13 @@ import torch
 from torch import Tensor
 
 from thalweg.errors import check_number
+from thalweg.loss.linear_kernel import SmoothedRows
 
-__all__ = ["RowForm", "Rows"]
+__all__ = ["BOUND", "RowForm", "Rows"]
+
+#: Where no logit exceeds this in size, the sum of their exponentials neither overflows in float32 nor loses anything to
+#: underflow that is not far below the rounding of the rest.
+BOUND = 60.0
 
 
 class Rows(NamedTuple):
@@ -79,6 +84,17 @@ class RowForm(ABC):
         return False
 
     softcap: float | None = None
+
+    def smoothed(self, rows: Rows) -> SmoothedRows | None:
+        """Return what ``linear_kernel`` needs to know where the cost is a smoothed cross entropy, None elsewhere."""
+        return None
+
+    @staticmethod
+    def of_target(rows: Rows) -> Tensor | None:
+        """Return the class weight of each row's target, (R,), or None for 1."""
+        if rows.class_weight is None or rows.target is None:
+            return None
+        return rows.class_weight[rows.target]
 
     def __post_init__(self) -> None:
         if self.softcap is not None:
