@@ -251,7 +251,7 @@ def run_convnet() -> None:
     say(f"{task.name}: {'; '.join(notes)}")
 
 
-LONG = 80.0  # seconds of the race that auto has compiled, uncompiled
+LONG = 90.0  # seconds of the race that auto has compiled, uncompiled
 LONGEST = 15.0  # seconds of a study that does not come there
 RULES = ("sgd", "adam", "rmsprop", "lion")
 
@@ -382,7 +382,7 @@ def run_ray() -> None:
     import ray
     from ray import tune
 
-    count, few = 4000, 8
+    count, few = 4000, 4
     ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 
     def trial(config: dict[str, float]) -> None:
@@ -485,13 +485,13 @@ def run_long() -> None:
         return time.perf_counter() - begun
 
     eager = whole(steps, stacking="always", step="eager")
-    part = 20
+    part = 40
     alone = whole(steps // part, stacking="never") * part
     auto = whole(steps)
     say(f"{name}: {steps:,} steps; {'; '.join(notes)}")
     label = f"{name}, {steps:,} steps: auto, compiling included, once"
     emit(figure(label, auto, eager, peer_name="stacked, uncompiled", unit="s", target=1.03))
-    said = f"one after the other, from a {part}th of the steps"
+    said = f"one after the other, from one {part}th of the steps"
     emit(figure(label, auto, alone, peer_name=said, unit="s", target=1.03))
 
 
