@@ -114,7 +114,7 @@ i64 page_headers(const u8 *data, i64 start, i64 size, i64 values, i64 most, i64 
 }
 
 /* ------------------------------------------------------------------------------------------------- dictionaries */
-/* Runs and groups of eight packed numbers, each the place of a value in the dictionary; returns whether all was well. */
+/* Runs and groups of eight packed numbers, each the place of a value in the dictionary; returns whether all is well. */
 #define UNPACK(NAME, WORD) \
 i64 NAME(const u8 *data, i64 size, i64 count, const WORD *dictionary, i64 entries, WORD *out) { \
     if (size < 1 || data[0] > 32) return 0; \

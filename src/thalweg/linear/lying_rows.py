@@ -1,9 +1,8 @@
-"""SGD on rows that stay where they lie: one kernel call per batch reads them from the mapped file or their window."""
+"""SGD on rows that stay where they lie: one kernel call per batch reads them from the mapped file or window."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-
 from typing import Any
 
 import numpy as np

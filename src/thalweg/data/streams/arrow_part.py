@@ -129,6 +129,7 @@ class ArrowReader(PartReader):
         self._row = -1  # of the first row that was not read yet
         self._used = 0  # rows of `_batch` that were read
         self._unit = -1
+        self._other: int | None = None  # the unit that is read in another way than from `_stream`
         self._stream: Iterator[Any] = iter(())
         self._batch: Any = None
         self._columns: Columns | None = None
@@ -152,7 +153,7 @@ class ArrowReader(PartReader):
         try:
             yield
         except (pa.ArrowException, OSError) as error:
-            raise self._part.damaged(self._unit, error) from None
+            raise self._part.damaged(self._unit if self._other is None else self._other, error) from None
 
     def _read_blocks(self, blocks: Sequence[tuple[int, int]], into: Rows) -> bool:
         done, finite = 0, True

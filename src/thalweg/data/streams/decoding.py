@@ -70,10 +70,11 @@ class DecodedRows:
                 partial.append((page, row - begin, out))
             row, page = past, page + 1
         try:
-            finite = all([self._columns(unit, group, edges, number).fill(at, out) for number, at, out in partial])
+            finite = [self._columns(unit, group, edges, number).fill(at, out) for number, at, out in partial]
         finally:
             wait(whole)  # none may write after the buffer is given back
-        return stop - start, all([future.result() for future in whole]) and finite
+        finite.extend(future.result() for future in whole)
+        return stop - start, all(finite)
 
     def _opened(self, unit: int) -> tuple[DecodedGroup, list[int]] | None:
         if self._group is None or self._group[0] != unit:

@@ -15,7 +15,7 @@ from .buffers import Buffers
 from .kernels import KERNELS
 from .order import EpochOrder, Window
 from .read_ahead import read_ahead
-from .rows import Array, Rows, cut, is_finite, take
+from .rows import Rows, cut, is_finite, take
 from .table import RowTable, TableReader, Tile
 
 __all__ = ["Lent", "Span", "check_rows", "feed", "lend"]

@@ -25,7 +25,7 @@ class GatheringReader(ArrowReader):
 
     def _of_unit(self, unit: int) -> tuple[NDArray[np.int64], list[Columns]]:
         """Return the first row of every piece of a unit, and its columns; views, so that keeping them costs nothing."""
-        self._unit = unit
+        self._other = unit
         lying = None if unit in self._pieces else self._part.views(unit, self._opened)
         if lying is not None:
             self._pieces[unit] = lying[0] + self._part.bounds[unit], lying[1]
@@ -43,7 +43,7 @@ class GatheringReader(ArrowReader):
 
     def _found(self, unit: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the first row within a unit of each of its pieces, and the addresses of their columns."""
-        self._unit = unit
+        self._other = unit
         known = self._part.places(unit, self._opened)
         if known is not None:
             return known

@@ -166,11 +166,12 @@ class ParquetReader(GatheringReader):
             self._decoded = DecodedRows(self._part.bounds, self._group, row_bytes)
         done, finite = 0, True
         while start + done < stop:
-            self._unit = int(np.searchsorted(self._part.bounds, start + done, side="right")) - 1
+            self._other = unit = int(np.searchsorted(self._part.bounds, start + done, side="right")) - 1
             count, known = self._decoded.read(start + done, stop, cut(into, done, stop - start))
             if not count:
-                past = min(stop, int(self._part.bounds[self._unit + 1]))
+                past = min(stop, int(self._part.bounds[unit + 1]))
                 count, known = past - start - done, False
+                self._other = None
                 super()._read(start + done, past, cut(into, done, done + count))
             done, finite = done + count, finite and known
         return finite

@@ -255,7 +255,7 @@ class StreamSource(Source):
         return self._batch(self._first_rows(min(self.n, self.batch_size)))
 
     def head(self, count: int) -> Rows:
-        """Return up to *count* rows from the beginning of the files, fewer where memory is short; nobody has checked them."""
+        """Return the first *count* rows of the files, unchecked; fewer where there are fewer, or memory is short."""
         return self._first_rows(min(self.n, count, max(1, self.memory // 8 // self._row_bytes)))
 
     def _first_rows(self, count: int) -> Rows:
