@@ -35,7 +35,7 @@ _ENCODINGS = {"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"
 Integers = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Located:
     """Where the pages of a row group are.
 
@@ -44,12 +44,14 @@ class Located:
         edges: for every column the first row of each of its pages, and the rows of the group at the end.
         common: the rows at which a page of every column begins, and the rows of the group at the end.
         dictionaries: what the header of each column's dictionary says, **(columns, 8)**; −1 where it has none.
+        lying: what `Pages.places` has found, with bytes of the file instead of addresses; kept for the next reader.
     """
 
     headers: list[Integers]
     edges: list[Integers]
     common: Integers
     dictionaries: Integers
+    lying: tuple[Integers, Integers] | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -155,7 +157,12 @@ class Pages:
         located = self.locate(unit)
         if located is None or not located.is_plain:
             return None
-        base = self.data.__array_interface__["data"][0]
+        if located.lying is None:
+            located.lying = self._lying(located)
+        starts, places = located.lying
+        return starts, places + self.data.__array_interface__["data"][0]
+
+    def _lying(self, located: Located) -> tuple[Integers, Integers]:
         starts = reduce(_all_edges, located.edges)[:-1]
         places = np.empty((len(starts), len(self.names)), np.int64)
         for column, (headers, edges) in enumerate(zip(located.headers, located.edges, strict=True)):
@@ -171,7 +178,7 @@ class Pages:
             if (headers[:, COMPRESSED] < skipped + headers[:, VALUES] * size).any():
                 raise self.damaged(column, "has fewer bytes than its values need")
             page = np.searchsorted(edges, starts, side="right") - 1
-            places[:, column] = base + (headers[:, BODY] + skipped)[page] + (starts - edges[page]) * size
+            places[:, column] = (headers[:, BODY] + skipped)[page] + (starts - edges[page]) * size
         return starts, places
 
     def damaged(self, column: int, what: str) -> OSError:
