@@ -17,7 +17,7 @@ import torch.distributed as distributed
 from torch import Tensor, nn
 
 import thalweg as tw
-from thalweg.loop import Processes
+from thalweg.loop import Processes, shared
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked from this one"),
@@ -252,6 +252,25 @@ def test_what_cannot_work_is_refused_by_name(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("LOCAL_RANK", "7")
     with pytest.raises(ValueError, match=r"device='cuda' asks for NCCL .* but process 7 of this machine has none"):
         Processes.join("cuda")
+
+
+def test_what_the_first_one_alone_finds_wrong_ends_all_with_its_message(tmp_path: Path) -> None:
+    def work(rank: int) -> tuple[int, list[int], str]:
+        called: list[int] = []
+
+        def refuse() -> None:
+            called.append(rank)
+            raise FileNotFoundError("there is no such directory")
+
+        try:
+            shared(refuse)
+        except (FileNotFoundError, ValueError) as error:
+            return shared(lambda: 7 + rank), called, str(error)
+        raise AssertionError
+
+    first, second = together(tmp_path, 2, work)
+    assert first == (7, [0], "there is no such directory")
+    assert second == (7, [], "there is no such directory")
 
 
 def test_a_rule_that_needs_whole_matrices_refuses_sharded_ones(tmp_path: Path) -> None:

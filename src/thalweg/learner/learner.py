@@ -261,7 +261,7 @@ class Learner:
         if tree is not None:
             adopt_layers(self, tree["optimizer"]["param_groups"])
         with seeded(self._fit_seed()) as drawn:
-            seed = loop.shared(drawn) if tree is None else int(tree["seed"])
+            seed = loop.shared(lambda: drawn) if tree is None else int(tree["seed"])
             sources = make_sources(
                 self,
                 data if y is None else (data, y),

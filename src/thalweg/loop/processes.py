@@ -25,14 +25,31 @@ def is_first() -> bool:
     return processes is None or processes.is_first
 
 
-def shared(mine: Any) -> Any:
-    """Return the first process's value in all of them; where there is only this one, its own.
+def shared(call: Callable[[], Any]) -> Any:
+    """Let the first process alone make a call, and return what it returned in all of them.
 
-    >>> shared(3)
+    Raises:
+        Exception: what the call raised, in the first one.
+        ValueError: with its message, in the others, which would wait for it otherwise.
+
+    >>> shared(lambda: 3)
     3
     """
     processes = Processes.present(torch.device("cpu"))
-    return mine if processes is None else processes.share(mine)
+    if processes is None:
+        return call()
+    if processes.is_first:
+        try:
+            value = call()
+        except Exception as error:
+            processes.share((str(error) or type(error).__name__, None))
+            raise
+        processes.share(("", value))
+        return value
+    failed, value = processes.share(None)
+    if failed:
+        raise ValueError(failed)
+    return value
 
 
 class Processes:

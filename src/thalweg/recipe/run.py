@@ -76,7 +76,7 @@ def run(
     check_fit(recipe, learner, data)
     first = is_first()
     verbose = verbose and first
-    directory, is_new = shared(claim(recipe.name, out) if first else None)
+    directory, is_new = shared(lambda: claim(recipe.name, out))
     try:
         if first:
             recipe.save(directory / "recipe.toml")
@@ -99,7 +99,7 @@ def run(
             release(directory, is_new)
         raise
     seconds = time.perf_counter() - begun
-    summary: RunSummary = shared(closing.close(recipe, learner, data, directory, seconds) if first else None)
+    summary: RunSummary = shared(lambda: closing.close(recipe, learner, data, directory, seconds))
     return summary
 
 
@@ -138,7 +138,7 @@ def resume(
     recipe = load(_recipe_of(directory), texts, names)
     first = is_first()
     verbose = verbose and first
-    step, trained, before = shared(_found(directory, recipe, bool(texts)) if first else None)
+    step, trained, before = shared(lambda: _found(directory, recipe, bool(texts)))
     if trained and change:
         raise ValueError(
             f"resume {directory}: the run has finished its {recipe.train.epochs} epochs, so that {' and '.join(texts)} "
@@ -157,7 +157,7 @@ def resume(
         learner.load(directory)
         learner.load(directory / "model.safetensors")
         seconds = sum(row["seconds"] for row in learner.history.epochs)
-        summary = shared(closing.close(recipe, learner, data, directory, seconds) if first else None)
+        summary = shared(lambda: closing.close(recipe, learner, data, directory, seconds))
         return summary
     begun = time.perf_counter()
     places = going_on(directory, recipe.to_toml() if texts else None) if first else nullcontext()
@@ -172,7 +172,7 @@ def resume(
             **recipe.fit_arguments(),
         )
     seconds = time.perf_counter() - begun
-    summary = shared(closing.close(recipe, learner, data, directory, seconds, resumed_at=step) if first else None)
+    summary = shared(lambda: closing.close(recipe, learner, data, directory, seconds, resumed_at=step))
     return summary
 
 
