@@ -161,6 +161,13 @@ ONE = {"weight": torch.ones(1, 4), "bias": torch.ones(1)}
         (lambda own, d: tw.surface.trajectory(own, d, []), ValueError, "the trajectory has 0 points"),
         (lambda own, d: tw.surface.trajectory(own, d, [ONE]), ValueError, "the trajectory has 1 point, a path"),
         (lambda own, d: tw.surface.trajectory(own, d, [ONE, ONE]), ValueError, "are the same"),
+        (
+            lambda own, d: tw.surface.trajectory(
+                own, d, [torch.ones(5), torch.full((5,), float("nan")), torch.zeros(5)]
+            ),
+            ValueError,
+            r"^surface\.trajectory: the trajectory's point at 1 holds weights that are NaN or infinite",
+        ),
         (lambda own, d: tw.surface.trajectory(own, d, tw.surface.PathRecorder()), ValueError, "has 0 points"),
         (lambda own, d: tw.surface.line(own, d, nn.Linear(3, 1)), ValueError, "start holds 'weight'"),
     ],

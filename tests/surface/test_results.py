@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,24 +88,45 @@ def test_between_two_models_statistics_go_along() -> None:
     assert found.facts.statistics == "interpolated"
 
 
-def test_files_round_trip_without_pickle(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["npz", "parquet"])
+def test_files_round_trip_without_pickle(suffix: str, tmp_path: Path) -> None:
     case = case_of("mlp")
     learner, data = learner_of(case), case.data()
     plane = tw.surface.plane(learner, data, points=(4, 3))
+    path = [{name: p + 0.1 * t for name, p in learner.module.named_parameters()} for t in (2, 1, 0)]
+    walked = tw.surface.trajectory(learner, data, path, points=(2, 3))
+    broken = replace(plane, values=np.where(plane.values > plane.values.mean(), np.nan, plane.values))
     line = tw.surface.random_line(learner, data, points=3)
+    batches = tw.surface.random_line(learner, data, points=5, batches=2, batch_size=20)
     curved = tw.surface.curvature(learner, data)
-    for result in (plane, line, curved):
-        again = type(result).load(result.save(tmp_path / type(result).__name__))
+    alone = tw.surface.curvature(learner, data, largest=0, smallest=0)
+    for result in (plane, walked, broken, batches, line, curved, alone):
+        again = type(result).load(result.save(tmp_path / f"{type(result).__name__}.{suffix}"))
         for name, value in vars(result).items():
             if isinstance(value, np.ndarray):
                 np.testing.assert_array_equal(getattr(again, name), value)
             elif name != "vectors" and value == value:
                 assert getattr(again, name) == value
     with pytest.raises(ValueError, match="holds a Line; load it with"):
-        tw.surface.Plane.load(tmp_path / "Line.npz")
-    (tmp_path / "bad.npz").write_bytes(b"no zip")
+        tw.surface.Plane.load(tmp_path / f"Line.{suffix}")
+    (tmp_path / f"bad.{suffix}").write_bytes(b"no zip")
     with pytest.raises(ValueError, match="cannot be read"):
-        tw.surface.Line.load(tmp_path / "bad.npz")
+        tw.surface.Line.load(tmp_path / f"bad.{suffix}")
+    with pytest.raises(FileNotFoundError):
+        tw.surface.Line.load(tmp_path / f"none.{suffix}")
+
+
+def test_a_table_has_a_row_per_point(tmp_path: Path) -> None:
+    from pyarrow import parquet, table
+
+    case = case_of("mlp")
+    plane = tw.surface.plane(learner_of(case), case.data(), points=(3, 2))
+    rows = parquet.read_table(plane.save(tmp_path / "plane.parquet")).to_pylist()
+    assert rows[3] == {"alphas": 0.0, "betas": 1.0, "values": plane.values[1, 1], "computed": True}
+    assert len(rows) == 6
+    parquet.write_table(table({"a": [1]}), tmp_path / "other.parquet")
+    with pytest.raises(ValueError, match=r"other.parquet cannot be read .* give a file that Plane.save wrote"):
+        tw.surface.Plane.load(tmp_path / "other.parquet")
 
 
 def cliff(output: Tensor, target: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,21 +70,43 @@ def test_the_profile_equals_independent_evaluation() -> None:
     assert "the cut from (-0.7, 0.2) to (0.4, 1.1)" in repr(cut)
 
 
-def test_files_and_figures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["cut.npz", "cut.parquet"])
+def test_files_and_figures(name: str, tmp_path: Path) -> None:
     learner, data = bowl()
     cut = tw.surface.section(learner, data, None, E1, E2, start=(-1, 1), end=(1, -0.5), along=9, points=(4, 5))
-    again = tw.surface.Section.load(cut.save(tmp_path / "cut"))
+    again = tw.surface.Section.load(cut.save(tmp_path / name))
     np.testing.assert_array_equal(again.profile.values, cut.profile.values)
     np.testing.assert_array_equal(again.coordinates, cut.coordinates)
     np.testing.assert_array_equal(again.plane.values, cut.plane.values)
     assert (again.start, again.end, again.profile.title) == (cut.start, cut.end, cut.profile.title)
     assert (again.plane.labels, again.plane.facts) == (cut.plane.labels, cut.plane.facts)
     with pytest.raises(ValueError, match="holds a Section; load it with"):
-        tw.surface.Plane.load(tmp_path / "cut.npz")
+        tw.surface.Plane.load(tmp_path / name)
     written = json.loads(cut.write(tmp_path).read_text())
     drawn = next(trace for trace in written["data"] if trace["type"] == "scatter3d")
     np.testing.assert_allclose(drawn["z"], cut.profile.values, rtol=1e-6)  # seven digits in a report
     assert (tmp_path / "figures" / "surface-section-profile.json").exists()
+
+
+def test_a_plane_that_was_broken_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, data = bowl()
+    kept = tmp_path / "cut.npz"
+    module = sys.modules["thalweg.surface.levels"]
+
+    def broken_off(*args: Any, **more: Any) -> Any:
+        if len(args[3]) != 49:  # the second level of the plane
+            raise KeyboardInterrupt
+        return evaluate(*args, **more)
+
+    evaluate = module.evaluate
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "evaluate", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            tw.surface.section(learner, data, None, E1, E2, points=13, along=3, adaptive=True, resume=kept)
+    assert kept.exists()
+    found = tw.surface.section(learner, data, None, E1, E2, points=13, along=3, adaptive=True, resume=kept)
+    np.testing.assert_allclose(found.profile.values, [2.0, 0.0, 2.0], atol=1e-15)
+    assert not kept.exists()
 
 
 @pytest.mark.parametrize(

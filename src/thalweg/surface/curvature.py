@@ -111,9 +111,14 @@ class Curvature:
         return write_figure(run, name, self.figure())
 
     def save(self, path: Path | str) -> Path:
-        """Write everything but the vectors to an ``.npz`` file without pickle; return its path."""
+        """Write everything but the vectors to a file; return its path.
+
+        ``.npz`` without pickle, or a Parquet table with a row per eigenvalue where the name ends in ``.parquet``.
+        """
         plain = {name: value for name, value in asdict(self).items() if name not in (*_ARRAYS, "vectors")}
-        return write_arrays(path, "Curvature", {name: getattr(self, name) for name in _ARRAYS}, plain)
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays["eigenvalues"] = np.concatenate([self.largest, self.smallest])
+        return write_arrays(path, "Curvature", arrays, plain, ("eigenvalues",))
 
     @classmethod
     def load(cls, path: Path | str) -> Curvature:
@@ -123,6 +128,7 @@ class Curvature:
             ValueError: the file is not one of these.
         """
         arrays, plain = read_arrays(path, "Curvature")
+        arrays.pop("eigenvalues", None)
         fields: dict[str, Any] = {**arrays, **plain}
         return cls(**fields)
 

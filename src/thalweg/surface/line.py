@@ -80,9 +80,15 @@ class Line:
         return write_figure(run, name, self.figure())
 
     def save(self, path: Path | str) -> Path:
-        """Write everything to an ``.npz`` file without pickle; return its path."""
+        """Write everything to a file; return its path.
+
+        ``.npz`` without pickle, or a Parquet table with a row per point where the name ends in ``.parquet``.
+        """
         plain = {"title": self.title, "xlabel": self.xlabel, "facts": asdict(self.facts)}
-        return write_arrays(path, "Line", {"alphas": self.alphas, "values": self.values}, plain)
+        arrays, axes = {"alphas": self.alphas, "values": self.values}, ("alphas",)
+        if self.values.ndim == 1:
+            return write_arrays(path, "Line", arrays, plain, axes)
+        return write_arrays(path, "Line", {**arrays, "batch": np.arange(len(self.values))}, plain, ("batch", *axes))
 
     @classmethod
     def load(cls, path: Path | str) -> Line:

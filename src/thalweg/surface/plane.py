@@ -127,8 +127,11 @@ class Plane:
         return write_figure(run, name, self.figure())
 
     def save(self, path: Path | str) -> Path:
-        """Write everything to an ``.npz`` file without pickle; return its path."""
-        return write_arrays(path, "Plane", *self.parts())
+        """Write everything to a file; return its path.
+
+        ``.npz`` without pickle, or a Parquet table with a row per point where the name ends in ``.parquet``.
+        """
+        return write_arrays(path, "Plane", *self.parts(), ("alphas", "betas"))
 
     @classmethod
     def load(cls, path: Path | str) -> Plane:

@@ -85,12 +85,16 @@ class Section:
         return write_figure(run, name, self.figure())
 
     def save(self, path: Path | str) -> Path:
-        """Write everything to an ``.npz`` file without pickle; return its path."""
+        """Write everything to a file; return its path.
+
+        ``.npz`` without pickle, or a Parquet table with a row per point of the plane where the name ends in
+        ``.parquet``.
+        """
         arrays, plain = self.plane.parts()
         line = self.profile
         own = {"profile": line.values, "along": line.alphas, "ends": np.asarray([self.start, self.end])}
         said = {"title": line.title, "xlabel": line.xlabel, "facts": asdict(line.facts)}
-        return write_arrays(path, "Section", {**arrays, **own}, {"plane": plain, "line": said})
+        return write_arrays(path, "Section", {**arrays, **own}, {"plane": plain, "line": said}, ("alphas", "betas"))
 
     @classmethod
     def load(cls, path: Path | str) -> Section:
@@ -119,6 +123,7 @@ def section(
     along: int = 101,
     adaptive: bool | float = False,
     batch_norm: str = "frozen",
+    resume: Path | str | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> Section:
@@ -130,7 +135,7 @@ def section(
     The profile is computed point by point as the plane is, not read off it.
 
     Args:
-        of, data, center, d1, d2, adaptive, batch_norm, progress: as in :func:`plane`.
+        of, data, center, d1, d2, adaptive, batch_norm, resume, progress: as in :func:`plane`.
         start, end: (α, β) of the first and of the last point of the cut; they may lie outside of the grid.
         along: points of the profile, >= 2.
         settings: further arguments of :func:`plane`: scale, points, alphas, betas, normalize, orthogonal, seed.
@@ -157,16 +162,16 @@ def section(
         raise ValueError(f"{who}: along=1 is one point, and a profile needs its two ends; choose 2 or more.")
     shares = coordinates_of(who, "along", along, None, 0.0, 1.0)
     land, cut, labels, grid = spanned(who, of, data, center, d1, d2, **settings)
-    surface = computed_plane(
-        who, land, cut, grid, title="loss over a plane", labels=labels, adaptive=adaptive, batch_norm=batch_norm,
-        progress=progress,
-    )  # fmt: skip
     statistics = batch_statistics(who, land, batch_norm)
     points = _between(first, last, shares)
     found = evaluate(who, land, cut, points, batch_norm=statistics, progress=progress)
     facts = Facts(
         found.way, found.reason, found.rows, len(points), found.points_at_once, found.seconds,
         statistics_said(statistics, cut), land.size,
+    )  # fmt: skip
+    surface = computed_plane(
+        who, land, cut, grid, title="loss over a plane", labels=labels, adaptive=adaptive, batch_norm=batch_norm,
+        resume=resume, progress=progress,
     )  # fmt: skip
     title = f"the cut from ({first[0]:g}, {first[1]:g}) to ({last[0]:g}, {last[1]:g})"
     return Section(surface, Line(shares, found.values, title, "share of the way", facts), first, last)

@@ -1,9 +1,9 @@
-"""Results on disk: arrays and plain data in one ``.npz``, without pickle."""
+"""Results on disk: arrays and plain data in one ``.npz`` without pickle, or in one Parquet table."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checkpoint import write_text, write_whole
+from .parquet import read_table, write_table
 
 __all__ = ["read_arrays", "write_arrays", "write_figure"]
 
 
 def write_arrays(
-    path: Path | str, kind: str, arrays: Mapping[str, NDArray[Any] | None], plain: Mapping[str, Any]
+    path: Path | str,
+    kind: str,
+    arrays: Mapping[str, NDArray[Any] | None],
+    plain: Mapping[str, Any],
+    axes: Sequence[str],
 ) -> Path:
-    """Write *arrays* (None is left out) and JSON-able *plain* data; return the path, which ends in ``.npz``."""
+    """Write *arrays* (None is left out) and JSON-able *plain* data; return the path.
+
+    Args:
+        path: ends in ``.parquet``, for a table with a row per point of the grid that *axes* span, or in ``.npz``, which
+            is added where it does not.
+        kind: the class whose data these are.
+        arrays: by name.
+        plain: further data.
+        axes: the arrays that hold the coordinates along each dimension of the grid.
+    """
     path = Path(path)
+    held = {name: array for name, array in arrays.items() if array is not None}
+    if path.suffix == ".parquet":
+        write_table(path, held, axes, {"kind": kind, **plain})
+        return path
     if path.suffix != ".npz":
         path = path.with_name(path.name + ".npz")
     document = json.dumps({"kind": kind, **plain})
 
     def fill(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            held = {name: array for name, array in arrays.items() if array is not None}
             np.savez(file, allow_pickle=False, **held, plain=np.array(document))
 
     write_whole(path, fill)
@@ -40,9 +57,12 @@ def read_arrays(path: Path | str, kind: str) -> tuple[dict[str, NDArray[Any]], d
         ValueError: the file is another one.
     """
     try:
-        with np.load(Path(path), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files if name != "plain"}
-            plain = json.loads(str(file["plain"]))
+        if Path(path).suffix == ".parquet":
+            arrays, plain = read_table(Path(path))
+        else:
+            with np.load(Path(path), allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files if name != "plain"}
+                plain = json.loads(str(file["plain"]))
         found = plain.pop("kind")
     except FileNotFoundError:
         raise

@@ -75,6 +75,12 @@ def trajectory(
             f"{who}: the trajectory has {len(path)} point{'' if len(path) == 1 else 's'}, a path needs two or more; "
             "keep more checkpoints (fit(..., keep=50)), or pass a tw.surface.PathRecorder as a hook."
         )
+    for step, weights in zip(steps, path, strict=True):
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+            raise ValueError(
+                f"{who}: the trajectory's point at {step} holds weights that are NaN or infinite, which lie in no "
+                "plane; pass the points before."
+            )
     center = path[-1]
     d1, d2, coordinates, shares = principal_plane(who, path)
     counts = (points, points) if isinstance(points, int) else tuple(points)
