@@ -12,7 +12,7 @@ SLOW = 2e-9
 
 _BATCHES = 8  # that are asked for ahead
 _PATIENCE = 32  # batches for which hints are given after some that were slow
-_IN_A_ROW = 2  # that must be slow: a single one may have been held up by anything
+_IN_A_ROW = 4  # that must be slow: one or two may have been held up by anything
 
 
 class Ahead:

@@ -215,6 +215,9 @@ class TableReader:
 
     def will_need(self, blocks: Sequence[tuple[int, int]]) -> None:
         """Tell the system that *blocks* will be read soon."""
+        if len(self.table.parts) == 1:
+            self._part(0).will_need(blocks)
+            return
         for start, stop in blocks:
             for number in self._numbers(start, stop):
                 first, past = int(self.table.offsets[number]), int(self.table.offsets[number + 1])
