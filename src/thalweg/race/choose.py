@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,9 +40,10 @@ _SHORT = 2000  # updates of a training below which a small chain of layers is st
 _WORTH_A_KERNEL = 30_000
 _HOW = {"stacked": "of all at once", "each": "member by member"}
 _MANY = 512  # parameters of a member from which one kernel call for it may be faster than its part of a stacked update
-#: Seconds that the rest of a lane must take eagerly for ``"auto"`` to compile: about twice what compiling takes with a
-#: cold cache, so that it has paid before half of the lane is over (benchmarks/race.py prints what it measures).
-_PAYS = 60.0
+#: Seconds that the rest of a lane must take eagerly for ``"auto"`` to compile. With a cold cache compiling takes some
+#: fifteen: where the compiled step then turns out to be no faster, a fortieth is lost.
+_PAYS = 600.0
+_STEADY = 20  # updates that are timed together where a long lane's step is chosen
 
 
 @dataclass
@@ -253,6 +255,19 @@ def _seconds(lane: Lane) -> float:
     return min(taken)
 
 
+def _steady_seconds(one: Lane, other: Lane, count: int) -> tuple[float, float]:
+    """Return the seconds of an update of each: the median of three times *count* updates, in turns."""
+    taken: tuple[list[float], list[float]] = ([], [])
+    for lane in (one, other):
+        lane.advance(1)
+    for _ in range(_TRIED):
+        for lane, times in zip((one, other), taken, strict=True):
+            begun = time.perf_counter()
+            lane.advance(count)
+            times.append((time.perf_counter() - begun) / count)
+    return statistics.median(taken[0]), statistics.median(taken[1])
+
+
 def compile_where_it_pays(lane: Lane, steps: int, choice: Choice, seconds: float | None) -> None:
     """Have a stack's step compiled where it was asked for, or where the *steps* ahead are long enough to pay."""
     if not isinstance(lane, Stack) or choice.stepping == "eager" or lane.compiled is not None:
@@ -260,18 +275,18 @@ def compile_where_it_pays(lane: Lane, steps: int, choice: Choice, seconds: float
     ahead = 0.0 if seconds is None else seconds * len(lane) * steps
     if choice.stepping == "auto" and (ahead < _PAYS or lane.compile_failure):
         return
-    eagerly = _seconds(lane.part(range(len(lane)))) if choice.stepping == "auto" else float("inf")
+    eager = lane.part(range(len(lane))) if choice.stepping == "auto" else None
     lane.compile()
     if lane.compiled is None:
         if choice.stepping == "compiled":
             raise ValueError(f"race: step='compiled' was asked for, but {lane.compile_failure}; use step='auto'.")
         choice.note(f"not compiled: {lane.compile_failure}")
         return
-    if choice.stepping == "auto":
+    if eager is not None:
         kept, step = lane.copy(), lane.step
-        compiled = _seconds(lane)
+        compiled, eagerly = _steady_seconds(lane, eager, min(_STEADY, max(1, steps // 8)))
         lane.rewind(kept, step)
-        if compiled > eagerly:
+        if compiled > _CLEARLY * eagerly:
             lane.compiled = None
             choice.note("compiled, the step was no faster, and runs eagerly")
             return
