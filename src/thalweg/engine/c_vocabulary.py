@@ -230,7 +230,7 @@ class VocabularyKernel:
 
 
 class VocabularySpace:
-    """Memory that every chunk of a call uses again: 4 R (V + D), and 8 R D for each thread."""
+    """Memory that every chunk of a call uses again: 4 R D bytes, and 16 R D for each thread."""
 
     def __init__(self, kernel: VocabularyKernel, rows: int, weight: Tensor, grad: bool) -> None:
         self._kernel, self._weight, self._threads = kernel, weight, torch.get_num_threads()

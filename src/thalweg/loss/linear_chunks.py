@@ -164,7 +164,8 @@ def _all_rows(
             row = rows.take(part if kept is None else kept[part])
             done = form.differentiate_bounded_(chunk, row, bound)
         if done is not None:
-            values[part], scale = _with_factors(*done, row, upstream)
+            values[part], scale = done
+            scale = _with_factors(scale, row, upstream, len(chunk))
             if scale is not None:
                 scales[part] = scale
             grads.add(chunk, part, scales[part])
@@ -218,13 +219,8 @@ def _by_kernel(
         store = memory[: classes * room].view(classes, room)
         row = rows.take(part if kept is None else kept[part])
         assert row.target is not None
-        factor: Tensor | None = form.of_target(row)
-        own = None if factor is None else factor
-        for other in (row.factor, upstream):
-            if other is not None:
-                factor = other if factor is None else factor * other
-        if factor is not None:
-            factor = factor.expand(part.stop - part.start)
+        own = form.of_target(row)
+        factor = _with_factors(own, row, upstream, part.stop - start)
         grads = None if hidden_grad is None else hidden_grad[part], weight_grad, start == 0
         found = smoothed_rows(space, smoothed, hidden[part], mean, row.target, factor, store, *grads)
         values[part] = found if own is None else found * own
@@ -233,22 +229,19 @@ def _by_kernel(
 
 def _differentiate_(form: RowForm, logits: Tensor, rows: Rows, upstream: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """As the form's, with the factors of the rows and *upstream* in the factors."""
-    values, scale = _with_factors(*form.differentiate_(logits, rows), rows, upstream)
+    values, scale = form.differentiate_(logits, rows)
+    scale = _with_factors(scale, rows, upstream, len(logits))
     if rows.keep is not None and (rows.teacher is not None or rows.soft is not None):
         logits.masked_fill_(~rows.keep[:, None], 0.0)  # 0 times what stands there may be NaN
     return values, scale
 
 
-def _with_factors(
-    values: Tensor, scale: Tensor | None, rows: Rows, upstream: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
-    """Return *values*, and *scale* times the factors of the rows and *upstream*, (R,) or None for 1."""
+def _with_factors(scale: Tensor | None, rows: Rows, upstream: Tensor | None, count: int) -> Tensor | None:
+    """Return *scale* times the factors of the rows and *upstream*, (R,) with R = *count*, or None for 1."""
     for factor in (rows.factor, upstream):
         if factor is not None:
             scale = factor if scale is None else scale * factor
-    if scale is not None and scale.dim() == 0:
-        scale = scale.expand(len(values))
-    return values, scale
+    return scale if scale is None or scale.dim() else scale.expand(count)
 
 
 class _Kept(threading.local):
