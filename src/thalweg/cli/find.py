@@ -44,14 +44,10 @@ def find(
         for note in made.notes if prints else ():
             print(note, file=sys.stderr)
         learner, data = made.build()
-        train = made.train
         found = learner.lr_find(
             data.train,
             valid=data.valid,
-            epochs=train.epochs,
-            batch_size=train.batch_size,
-            accumulate=train.accumulate,
-            drop_last=train.drop_last,
+            **made.plan_arguments(),
             low=low,
             high=high,
             steps=steps,

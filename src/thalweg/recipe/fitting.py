@@ -31,10 +31,4 @@ def check_fit(recipe: Recipe, learner: Learner, data: Parts) -> Plan:
             loss, output, target = prepare_loss(learner.loss, learner.module, source, precision)
     if data.valid is not None:
         learner.make_metrics(output, target, loss)
-    return learner.plan(
-        data.train,
-        epochs=train.epochs,
-        batch_size=train.batch_size,
-        accumulate=train.accumulate,
-        drop_last=train.drop_last,
-    )
+    return learner.plan(data.train, **recipe.plan_arguments())

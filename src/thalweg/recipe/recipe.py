@@ -141,6 +141,15 @@ class Recipe:
             )
         return learner, parts
 
+    def plan_arguments(self) -> dict[str, Any]:
+        """Return what ``learner.plan`` and ``learner.lr_find`` take of the training besides data.
+
+        >>> import thalweg.recipe as recipes
+        >>> recipes.load("digits", ["train.epochs=3"]).plan_arguments()["epochs"]
+        3
+        """
+        return {name: getattr(self.train, name) for name in ("epochs", "batch_size", "accumulate", "drop_last")}
+
     def fit_arguments(self) -> dict[str, Any]:
         """Return what ``learner.fit`` takes besides data and directories.
 
@@ -150,10 +159,10 @@ class Recipe:
         """
         train = self.train
         stopping = train.early_stopping
-        data = ("epochs", "batch_size", "accumulate", "shuffle", "drop_last")
-        said_and_kept = ("log_every", "checkpoint_every", "keep", "flush_every", "loggers")
+        more = ("shuffle", "log_every", "checkpoint_every", "keep", "flush_every", "loggers")
         return {
-            **{name: getattr(train, name) for name in (*data, *said_and_kept)},
+            **self.plan_arguments(),
+            **{name: getattr(train, name) for name in more},
             "early_stopping": EarlyStopping(**stopping) if isinstance(stopping, Mapping) else None,
             "guard": Guard(**train.guard) if isinstance(train.guard, Mapping) else train.guard,
         }

@@ -116,15 +116,7 @@ def verify(directory: Path | str, steps: int = 20, *, names: Names = NAMES) -> V
 
 def _total_steps(recipe: Recipe, names: Names) -> int | None:
     learner, data = recipe.build(names)
-    train = recipe.train
-    plan = learner.plan(
-        data.train,
-        epochs=train.epochs,
-        batch_size=train.batch_size,
-        accumulate=train.accumulate,
-        drop_last=train.drop_last,
-    )
-    return plan.total_steps
+    return learner.plan(data.train, **recipe.plan_arguments()).total_steps
 
 
 def _train(recipe: Recipe, names: Names, stop: int, **where: Any) -> None:
